@@ -1,0 +1,145 @@
+"""The trainer's contract: a recipe in, a generator of epochs out.
+
+The host advances the generator between epochs, or closes it; within an epoch the trainer asks `Run.stop`
+once a batch. There are no callbacks.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from autotune.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from autotune.backbone import Backbone, Facts
+    from autotune.data import Data
+    from autotune.model import Model
+
+StopReason: TypeAlias = Literal["prune", "pause", "deadline"]
+
+
+class Recipe(BaseModel):
+    """The hyperparameters of one trial: fields with default, check, description and, if searched, a range.
+
+    A recipe is frozen and knows no other keys than its fields.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def resolve(self, backbone: Facts | None) -> Self:
+        """Turns what is shared between backbones into this backbone's own numbers.
+
+        For instance a share of blocks to unfreeze becomes a number of blocks. The host calls it before `fit`
+        and records the result; the default changes nothing.
+        """
+        return self
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The processes that train one trial together."""
+
+    rank: int = 0
+    size: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """What a trainer yields.
+
+    Attributes:
+        at: Epochs done since the trial began; the last one may be partial when time ran out.
+        images: Training images seen since the previous yield.
+        metrics: Validation scores, e.g. ``{"accuracy": 0.91}``; ``taskname/accuracy`` where there are several tasks.
+        checkpoint: What `Run.save` returned for this state.
+    """
+
+    at: float
+    images: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+
+
+class Run(ABC):
+    """What the host gives a trainer for one attempt at a trial.
+
+    Attributes:
+        trial: The trial's number.
+        seed: Everything random derives from it.
+        device: A torch device name, e.g. ``cpu`` or ``cuda:0``.
+        epochs: The length of a full training; the generator ends when they are done.
+        deadline: When the study's time ends, on the clock of ``time.monotonic``; None if it has no end.
+        world: Which of the cooperating processes this is.
+        resume: The newest valid checkpoint of an earlier attempt, or None.
+        cache: A folder for what other trials may reuse.
+        backbone: The backbone that the recipe names, with its weights, or None if it names none.
+    """
+
+    trial: int
+    seed: int
+    device: str
+    epochs: int
+    deadline: float | None
+    world: World
+    resume: Checkpoint | None
+    cache: Path
+    backbone: Backbone | None
+
+    @abstractmethod
+    def save(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> Checkpoint:
+        """Saves a state atomically, with a checksum.
+
+        Args:
+            tensors: numpy arrays or torch tensors, by name.
+            facts: json types; the host adds the trainer's name, the recipe and the classes.
+        """
+
+    @abstractmethod
+    def stop(self) -> StopReason | None:
+        """Whether to stop now; asked once a batch.
+
+        On ``deadline`` yield one last, partial epoch with a checkpoint if there is anything to keep, then return.
+        On ``pause`` and ``prune`` return without yielding; a paused trial resumes from its last checkpoint.
+        """
+
+    @abstractmethod
+    def note(self, text: str) -> None:
+        """Keeps a line with the trial, e.g. that micro-batches were halved."""
+
+
+class Trainer(ABC, Generic[R]):
+    """Trains one recipe at a time."""
+
+    @abstractmethod
+    def fit(self, recipe: R, data: Data, run: Run) -> Generator[Epoch, None, None]:
+        """Trains, yielding after every epoch.
+
+        Every epoch with metrics should carry a checkpoint: what was not saved cannot be resumed or handed back.
+
+        Raises:
+            TrialFailure: With a kind; anything else that is raised counts as the plugin's mistake.
+        """
+
+    @abstractmethod
+    def load(self, checkpoint: Checkpoint, device: str = "cpu") -> Model:
+        """The model from a checkpoint that `fit` saved, or from the `Model.state` of an earlier one."""
+
+    def fit_many(
+        self, recipes: Sequence[R], data: Data, runs: Sequence[Run]
+    ) -> Generator[Mapping[int, Epoch], None, None]:
+        """Trains several recipes in one go; only asked if the spec's `batch` is above 1."""
+        raise TypeError(f"{type(self).__name__} trains one recipe at a time")
+        yield {}
+
+    def pace(self, recipe: R, data: Data, run: Run) -> float | None:
+        """Measures seconds for one epoch of a recipe, validation included, in a few batches; None if unknown."""
+        return None
