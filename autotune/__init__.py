@@ -31,7 +31,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "autotune.api": "search open load evaluate improve",
     "autotune.backbone": "Backbone BackboneSource Facts Weights",
-    "autotune.checkpoint": "Checkpoint read_checkpoint write_checkpoint",
+    "autotune.cache": "cache_folder",
+    "autotune.checkpoint": "Checkpoint read_checkpoint write_atomically write_checkpoint",
     "autotune.data": "Data DataSource Image Item Profile Split Task",
     "autotune.errors": (
         "AutotuneError BadData BudgetError CheckpointError ConfigError DataError Diverged Interrupted OutOfMemory "

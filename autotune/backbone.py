@@ -5,11 +5,14 @@ This module imports no torch; modules are typed ``Any`` where a ``torch.nn.Modul
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from autotune.errors import WeightsUnavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,25 @@ class Weights:
     licence: str | None = None
     classes: tuple[str, ...] | None = None
     trained_on: frozenset[str] = frozenset()
+
+    @classmethod
+    def of_file(
+        cls, path: Path, *, source: str = "file", licence: str | None = None,
+        classes: tuple[str, ...] | None = None, trained_on: frozenset[str] = frozenset(),
+    ) -> Weights:
+        """Weights in a file, with its digest taken.
+
+        Raises:
+            WeightsUnavailable: The file cannot be read.
+        """
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        except OSError as error:
+            raise WeightsUnavailable(
+                f"{path}: these weights cannot be read ({error.strerror})", hint="name a .safetensors or .pth file"
+            ) from error
+        return cls(path=path, digest=digest, source=source, licence=licence, classes=classes, trained_on=trained_on)
 
 
 class Backbone(ABC):
