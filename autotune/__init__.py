@@ -10,21 +10,70 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.api import (
-        evaluate as evaluate,
+    from autotune.api import evaluate as evaluate, improve as improve, load as load, open as open, search as search
+    from autotune.backbone import (
+        Backbone as Backbone,
+        BackboneSource as BackboneSource,
+        Facts as Facts,
+        Weights as Weights,
     )
-    from autotune.api import (
-        improve as improve,
+    from autotune.cache import cache_folder as cache_folder
+    from autotune.checkpoint import (
+        Checkpoint as Checkpoint,
+        read_checkpoint as read_checkpoint,
+        write_atomically as write_atomically,
+        write_checkpoint as write_checkpoint,
     )
-    from autotune.api import (
-        load as load,
+    from autotune.data import (
+        Data as Data,
+        DataSource as DataSource,
+        Image as Image,
+        Item as Item,
+        Profile as Profile,
+        Split as Split,
+        Task as Task,
     )
-    from autotune.api import (
-        open as open,
+    from autotune.errors import (
+        AutotuneError as AutotuneError,
+        BadData as BadData,
+        BudgetError as BudgetError,
+        CheckpointError as CheckpointError,
+        ConfigError as ConfigError,
+        DataError as DataError,
+        Diverged as Diverged,
+        Interrupted as Interrupted,
+        OutOfMemory as OutOfMemory,
+        PluginError as PluginError,
+        StudyError as StudyError,
+        TrialFailure as TrialFailure,
+        UnknownName as UnknownName,
+        UsageError as UsageError,
+        WeightsUnavailable as WeightsUnavailable,
     )
-    from autotune.api import (
-        search as search,
+    from autotune.exporter import Exporter as Exporter
+    from autotune.hookspecs import hookimpl as hookimpl
+    from autotune.launcher import (
+        Launcher as Launcher,
+        WorkerSpec as WorkerSpec,
+        WorkerState as WorkerState,
+        WorkerStatus as WorkerStatus,
     )
+    from autotune.model import Model as Model, Preprocess as Preprocess
+    from autotune.objective import Goal as Goal, Limit as Limit, Objective as Objective
+    from autotune.space import Choice as Choice, Float as Float, Int as Int, SearchSpace as SearchSpace
+    from autotune.specs import (
+        AugmentationSpec as AugmentationSpec,
+        BackboneSourceSpec as BackboneSourceSpec,
+        DataSourceSpec as DataSourceSpec,
+        ExporterSpec as ExporterSpec,
+        LauncherSpec as LauncherSpec,
+        Presets as Presets,
+        TrainerSpec as TrainerSpec,
+        WeightsSpec as WeightsSpec,
+    )
+    from autotune.study import Best as Best, Failure as Failure, Point as Point, Study as Study, Trial as Trial
+    from autotune.tracker import Tracker as Tracker
+    from autotune.trainer import Epoch as Epoch, Recipe as Recipe, Run as Run, Trainer as Trainer, World as World
 
 __version__ = "0.1.0"
 

@@ -90,8 +90,13 @@ class Weights:
 
     @classmethod
     def of_file(
-        cls, path: Path, *, source: str = "file", licence: str | None = None,
-        classes: tuple[str, ...] | None = None, trained_on: frozenset[str] = frozenset(),
+        cls,
+        path: Path,
+        *,
+        source: str = "file",
+        licence: str | None = None,
+        classes: tuple[str, ...] | None = None,
+        trained_on: frozenset[str] = frozenset(),
     ) -> Weights:
         """Weights in a file, with its digest taken.
 
@@ -130,8 +135,14 @@ class Backbone(ABC):
 
     @abstractmethod
     def build(
-        self, classes: int, *, drop: float = 0.0, drop_path: float = 0.0, img_size: int | None = None,
-        load: bool = True, keep_head: bool = False,
+        self,
+        classes: int,
+        *,
+        drop: float = 0.0,
+        drop_path: float = 0.0,
+        img_size: int | None = None,
+        load: bool = True,
+        keep_head: bool = False,
     ) -> Any:
         """Builds a ``torch.nn.Module`` on the CPU that maps float [N, 3, S, S] to logits [N, classes].
 
