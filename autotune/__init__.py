@@ -93,6 +93,7 @@ _HOMES = {
     "autotune.model": "Model Preprocess",
     "autotune.objective": "Goal Limit Objective",
     "autotune.space": "Choice Float Int SearchSpace",
+    "autotune.plugins": "register",
     "autotune.specs": (
         "AugmentationSpec BackboneSourceSpec DataSourceSpec ExporterSpec LauncherSpec Presets TrainerSpec WeightsSpec"
     ),
