@@ -1,0 +1,45 @@
+"""The trainer ``classify``: fine-tunes a pretrained backbone, part of it or all, on one set of labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import autotune
+from autotune import hookimpl
+from autotune.builtin.classify.portfolio import PORTFOLIO
+from autotune.builtin.classify.presets import presets
+from autotune.builtin.classify.recipe import ClassifyRecipe
+
+
+def _build() -> autotune.Trainer[ClassifyRecipe]:
+    from autotune.builtin.classify.trainer import ClassifyTrainer
+
+    return ClassifyTrainer()
+
+
+def _device(name: str) -> str:
+    from autotune.vision import pick_device
+
+    return str(pick_device(name))
+
+
+@hookimpl
+def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
+    """Offers ``classify``."""
+    return [
+        autotune.TrainerSpec(
+            name="classify",
+            summary="Fine-tunes a pretrained backbone: the head, then as many of its top blocks as the recipe says.",
+            recipe=ClassifyRecipe,
+            build=_build,
+            metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss"),
+            device=_device,
+            presets=presets,
+        )
+    ]
+
+
+@hookimpl
+def autotune_warm_start(trainer: autotune.TrainerSpec) -> Iterable[Mapping[str, autotune.space.Scalar]]:
+    """Proposes the recipes that are known to be good."""
+    return PORTFOLIO if trainer.recipe is ClassifyRecipe else ()

@@ -1,0 +1,31 @@
+"""What ``classify`` chooses by itself from the data, the candidates and the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune import Facts, Presets, Profile
+
+SMALLEST = 96
+
+
+def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
+    """Chooses image size and batch size.
+
+    Small images gain nothing from being enlarged to the size of the pretraining, and each doubling costs four
+    times as much; below 96 px the pretrained filters see too little. The size must suit every candidate.
+    """
+    short = min(profile.height[1], profile.width[1])
+    largest = max((facts.input_size for facts in backbones), default=224)
+    # On the CPU an image of 224 px costs five times one of 96 px; half as much detail is the better bargain.
+    wish = max(SMALLEST, -(-short // 32) * 32)
+    size = min(wish, largest if device != "cpu" else max(SMALLEST, largest // 2 // 32 * 32 + 32))
+    sizes = {facts.nearest_size(size) for facts in backbones}
+    train = profile.sides.get("train", profile.images)
+    batch = 32 if train < 3000 else 64 if device == "cpu" or train < 20000 else 128
+    fixed: dict[str, str | int | float | bool] = {"batch_size": batch}
+    reasons = [f"batch_size {batch}: {train:,} training images"]
+    if len(sizes) == 1:
+        (fixed["img_size"],) = sizes
+        reasons.append(f"img_size {fixed['img_size']}: the images' short side is {short} px, the device is {device}")
+    return Presets(fixed=fixed, reasons=reasons)

@@ -1,0 +1,71 @@
+"""The hyperparameters of ``classify``, named after timm's training flags where those have them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+
+from autotune import Choice, Facts, Float, Recipe
+
+
+class ClassifyRecipe(Recipe):
+    """How one backbone is fine-tuned."""
+
+    backbone: Annotated[str, Choice(registry="backbones")] = Field(description="The pretrained network.")
+    unfreeze_share: Annotated[float, Float(0.0, 1.0)] = Field(
+        0.35, ge=0, le=1, description="Share of the backbone's blocks to train, from the top; 0 trains the head only."
+    )
+    unfreeze: int | None = Field(
+        None, ge=0, description="Number of blocks to train; overrides the share, and is recorded for every trial."
+    )
+    lr: Annotated[float, Float(3e-4, 3e-2, log=True)] = Field(3e-3, gt=0, description="Peak learning rate of the head.")
+    lr_blocks: Annotated[float, Float(3e-5, 1e-2, log=True)] = Field(
+        1e-3, gt=0, description="Peak learning rate of the topmost trained block."
+    )
+    layer_decay: Annotated[float, Float(0.5, 1.0)] = Field(
+        0.8, gt=0, le=1, description="Factor on the learning rate from each block to the one below it."
+    )
+    opt: Annotated[Literal["adamw", "sgd"], Choice()] = Field("adamw", description="Optimizer.")
+    momentum: Annotated[float, Float(0.8, 0.99)] = Field(
+        0.9, ge=0, lt=1, description="SGD's momentum (Nesterov), AdamW's beta1."
+    )
+    weight_decay: Annotated[float, Float(1e-5, 0.1, log=True)] = Field(
+        0.01, ge=0, description="Weight decay; never on biases and norms. Decoupled for AdamW, L2 for SGD."
+    )
+    drop: Annotated[float, Float(0.0, 0.5)] = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
+    drop_path: Annotated[float, Float(0.0, 0.3)] = Field(
+        0.0, ge=0, lt=1, description="Stochastic depth, where the architecture has it."
+    )
+    smoothing: Annotated[float, Float(0.0, 0.2)] = Field(0.05, ge=0, lt=1, description="Label smoothing.")
+    augment: Annotated[str, Choice(registry="augmentations")] = Field(
+        "none", description="Augmentation policy. The head's own phase sees unaugmented images."
+    )
+    mixup: Annotated[float, Float(0.0, 0.4)] = Field(0.0, ge=0, description="Mixup's alpha; 0 is off.")
+    cutmix: Annotated[float, Float(0.0, 1.0)] = Field(0.0, ge=0, description="CutMix's alpha; 0 is off.")
+    batch_size: int = Field(64, ge=1, description="Images a step.")
+    img_size: int | None = Field(
+        None, ge=8, description="Side of the network's input in pixels; the backbone's own by default."
+    )
+    warmup_epochs: float = Field(0.5, ge=0, description="Epochs in which the rates rise linearly; constant after.")
+    head_epochs: int = Field(
+        20, ge=0, description="Epochs for the head on frozen features, before anything is unfrozen."
+    )
+    ema_epochs: float = Field(
+        1.0, ge=0, description="How many epochs the averaged weights look back; 0 takes the weights as they are."
+    )
+    keep_head: bool = Field(
+        False, description="Start from the head that comes with the weights, for the classes that it knows."
+    )
+
+    def resolve(self, backbone: Facts | None) -> Self:
+        """Fills in the number of blocks and the image size of this backbone."""
+        if backbone is None:
+            return self
+        wanted = round(self.unfreeze_share * backbone.blocks) if self.unfreeze is None else self.unfreeze
+        return self.model_copy(
+            update={
+                "unfreeze": min(wanted, backbone.blocks),
+                "img_size": self.img_size or backbone.input_size,
+            }
+        )

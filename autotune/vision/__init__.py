@@ -1,0 +1,68 @@
+"""What trainers share: devices, images to tensors, augmentation, freezing, optimisers, the training loop.
+
+Public, and loaded when a name is first used: everything below imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from autotune.vision.augment import POLICIES as POLICIES, build_policy as build_policy
+    from autotune.vision.average import Average as Average
+    from autotune.vision.device import (
+        Placement as Placement,
+        is_out_of_memory as is_out_of_memory,
+        pick_device as pick_device,
+    )
+    from autotune.vision.features import (
+        Features as Features,
+        FeatureStore as FeatureStore,
+        head_reads_input as head_reads_input,
+    )
+    from autotune.vision.freeze import Partition as Partition, freeze as freeze, train_mode as train_mode
+    from autotune.vision.heads import build_module as build_module
+    from autotune.vision.images import (
+        Feed as Feed,
+        Images as Images,
+        evaluation_view as evaluation_view,
+        normalise as normalise,
+        to_array as to_array,
+    )
+    from autotune.vision.loop import (
+        Trained as Trained,
+        evaluate as evaluate,
+        make_mix as make_mix,
+        train_epoch as train_epoch,
+    )
+    from autotune.vision.metrics import METRICS as METRICS, score as score
+    from autotune.vision.model import TorchModel as TorchModel
+    from autotune.vision.optim import Rates as Rates, make_optimizer as make_optimizer, set_rates as set_rates
+    from autotune.vision.seeds import derive as derive
+    from autotune.vision.state import averaged as averaged, capture as capture, restore as restore
+
+_HOMES = {
+    "augment": "POLICIES build_policy",
+    "average": "Average",
+    "device": "Placement is_out_of_memory pick_device",
+    "features": "Features FeatureStore head_reads_input",
+    "freeze": "Partition freeze train_mode",
+    "heads": "build_module",
+    "images": "Feed Images evaluation_view normalise to_array",
+    "loop": "Trained evaluate make_mix train_epoch",
+    "metrics": "METRICS score",
+    "model": "TorchModel",
+    "optim": "Rates make_optimizer set_rates",
+    "seeds": "derive",
+    "state": "averaged capture restore",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        return getattr(importlib.import_module(f"autotune.vision.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'autotune.vision' has no attribute {name!r}")

@@ -1,0 +1,88 @@
+"""Where a trial computes, and in which precision and memory layout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autotune.errors import UsageError
+
+
+def pick_device(name: str) -> str:
+    """Resolves ``auto`` to ``cuda:0``, ``mps`` or ``cpu``, and checks any other name.
+
+    Raises:
+        UsageError: There is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda:0"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device={name!r} is no device", hint="use auto, cpu, cuda:0 or mps") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(
+            f"device={name!r}: this machine has {torch.cuda.device_count()} CUDA devices", hint="use device=auto"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"device={name!r}: this machine has no Metal device", hint="use device=auto")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device={name!r} is not supported", hint="use auto, cpu, cuda:0 or mps")
+    return f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A device with the settings that train fastest on it.
+
+    On CUDA: bf16 autocast where the GPU has it, channels_last, pinned memory and non-blocking copies, and
+    loader processes. On the CPU: float32 and channels_last; the images are prepared in the training process,
+    which leaves the cores to the network.
+
+    Attributes:
+        device: A torch device name.
+    """
+
+    device: str
+
+    @property
+    def is_cuda(self) -> bool:
+        """Whether this is an NVIDIA (or ROCm) GPU."""
+        return self.device.startswith("cuda")
+
+    @property
+    def workers(self) -> int:
+        """Loader processes."""
+        return min(8, os.cpu_count() or 1) if self.is_cuda else 0
+
+    @property
+    def eval_batch(self) -> int:
+        """Images a batch where no gradients are kept."""
+        return 256 if self.is_cuda else 64
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """The precision to train in: bf16 where the GPU supports it, else float32."""
+        if self.is_cuda and torch.cuda.is_bf16_supported():
+            return torch.autocast("cuda", torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def module(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Moves a module to the device, in channels_last layout."""
+        return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def tensor(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Moves a tensor to the device without waiting for it."""
+        return tensor.to(self.device, non_blocking=True)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the GPU or on the CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -1,0 +1,42 @@
+"""New heads, and heads that are kept because somebody trained them for these classes already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from autotune.backbone import Backbone
+
+
+def build_module(
+    backbone: Backbone,
+    classes: Sequence[str],
+    *,
+    drop: float = 0.0,
+    drop_path: float = 0.0,
+    img_size: int | None = None,
+    keep_head: bool = False,
+) -> torch.nn.Module:
+    """Builds a network with a head for these classes.
+
+    With `keep_head` the rows of classes that the weights' head knows are kept; the others are new. A head whose
+    classes nobody wrote down is kept whole where it has the right number of them, taken to be in sorted order.
+    """
+    shape = {"drop": drop, "drop_path": drop_path, "img_size": img_size}
+    known = backbone.weights.classes if backbone.weights else None
+    if not keep_head or backbone.weights is None or not (known is None or set(known) & set(classes)):
+        return backbone.build(len(classes), **shape)  # type: ignore[arg-type, no-any-return]
+    if known is None or tuple(known) == tuple(classes):
+        return backbone.build(len(classes), keep_head=True, **shape)  # type: ignore[arg-type, no-any-return]
+    module: torch.nn.Module = backbone.build(len(classes), **shape)  # type: ignore[arg-type]
+    donor: torch.nn.Module = backbone.build(len(known), keep_head=True, **shape)  # type: ignore[arg-type]
+    rows = [(new, known.index(label)) for new, label in enumerate(classes) if label in known]
+    with torch.no_grad():
+        for name in backbone.head(module):
+            old = dict(donor.get_submodule(name).named_parameters())
+            for key, parameter in module.get_submodule(name).named_parameters():
+                if parameter.shape[0] == len(classes) and old[key].shape[1:] == parameter.shape[1:]:
+                    for new, source in rows:
+                        parameter[new].copy_(old[key][source])
+    return module

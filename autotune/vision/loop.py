@@ -1,0 +1,166 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+from torchvision.transforms import v2
+
+from autotune.errors import Diverged, OutOfMemory
+from autotune.vision.average import Average
+from autotune.vision.device import Placement, is_out_of_memory
+from autotune.vision.freeze import Partition, train_mode
+from autotune.vision.images import Feed
+from autotune.vision.optim import set_rates
+from autotune.vision.seeds import derive
+
+LOSS_CHECK = 50
+
+
+@dataclass(slots=True, kw_only=True)
+class Trained:
+    """A network in training, with all that one step needs.
+
+    Attributes:
+        module: The network on its device.
+        partition: Which part of it is trained.
+        optimizer: Over the trained parameters.
+        average: Of the trained tensors.
+        placement: The device.
+        smoothing: Label smoothing (Szegedy et al. 2015, arXiv:1512.00567).
+        mix: Mixup or CutMix on a batch, or None.
+        warmup_steps: Steps in which the rates rise linearly.
+        steps: Steps done.
+        micro: Images whose gradients are computed at once; None takes the whole batch.
+        note: Keeps a line with the trial.
+    """
+
+    module: torch.nn.Module
+    partition: Partition
+    optimizer: torch.optim.Optimizer
+    average: Average
+    placement: Placement
+    smoothing: float
+    mix: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None
+    warmup_steps: int
+    note: Callable[[str], None]
+    steps: int = 0
+    micro: int | None = None
+    loss_sum: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
+
+
+def make_mix(
+    mixup: float, cutmix: float, classes: int
+) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None:
+    """Mixup (Zhang et al. 2017, arXiv:1710.09412) and CutMix (Yun et al. 2019, arXiv:1905.04899), by their alphas.
+
+    With both above 0 each batch takes one of them at random; with both 0 there is nothing to mix.
+    """
+    mixes: list[v2.Transform] = []
+    if mixup > 0:
+        mixes.append(v2.MixUp(alpha=mixup, num_classes=classes))
+    if cutmix > 0:
+        mixes.append(v2.CutMix(alpha=cutmix, num_classes=classes))
+    if not mixes:
+        return None
+    return v2.RandomChoice(mixes) if len(mixes) > 1 else mixes[0]
+
+
+def train_epoch(
+    trained: Trained, feed: Feed, *, epoch: int, batch_size: int, seed: int, keep_going: Callable[[], bool]
+) -> int:
+    """Trains for one epoch and returns the number of images seen, fewer than all if it was stopped.
+
+    Everything random derives from the seed and the epoch. The loss is read from the device only every
+    few dozen steps.
+
+    Raises:
+        Diverged: The loss is not finite.
+        OutOfMemory: Memory does not suffice, although the micro-batches were halved.
+    """
+    train_mode(trained.module, trained.partition)
+    torch.manual_seed(derive(seed, "epoch", epoch))
+    trained.loss_sum = torch.zeros((), device=trained.placement.device)
+    seen = 0
+    for count, (inputs, targets) in enumerate(feed.epoch(epoch, batch_size), start=1):
+        size = len(targets)
+        set_rates(trained.optimizer, min(1.0, (trained.steps + 1) / max(1, trained.warmup_steps)))
+        if trained.mix is not None:
+            inputs, targets = trained.mix(inputs, targets)
+        _step(trained, inputs, targets)
+        seen += size
+        if count % LOSS_CHECK == 0:
+            _check_loss(trained, epoch)
+        if not keep_going():
+            break
+    _check_loss(trained, epoch)
+    return seen
+
+
+def _step(trained: Trained, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+    try:
+        loss = _gradients(trained, inputs, targets)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        whole = trained.micro or len(inputs)
+        if trained.micro is not None or whole < 2:
+            raise OutOfMemory(
+                f"memory ran out on {trained.placement.device} with micro-batches of {whole} images",
+                hint="use a smaller img_size or batch_size, or unfreeze fewer blocks",
+            ) from error
+        trained.micro = -(-whole // 2)
+        trained.note(f"memory ran out with batches of {whole} images: micro-batches of {trained.micro} from here on")
+        loss = None
+    if loss is None:
+        # Outside the except clause, so that the failed step's tensors are free before the next attempt.
+        trained.optimizer.zero_grad(set_to_none=True)
+        if trained.placement.is_cuda:
+            torch.cuda.empty_cache()
+        _step(trained, inputs, targets)
+        return
+    trained.optimizer.step()
+    trained.optimizer.zero_grad(set_to_none=True)
+    trained.average.update()
+    trained.steps += 1
+    trained.loss_sum += loss
+
+
+def _gradients(trained: Trained, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    micro = trained.micro or len(inputs)
+    total = torch.zeros((), device=inputs.device)
+    for part, wanted in zip(inputs.split(micro), targets.split(micro), strict=True):
+        with trained.placement.autocast():
+            logits = trained.module(part)
+        loss = functional.cross_entropy(logits.float(), wanted, label_smoothing=trained.smoothing)
+        loss = loss * (len(part) / len(inputs))
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    return total
+
+
+def _check_loss(trained: Trained, epoch: int) -> None:
+    if not bool(torch.isfinite(trained.loss_sum)):
+        rates = sorted({group["peak"] for group in trained.optimizer.param_groups})
+        raise Diverged(
+            f"the loss became {trained.loss_sum.item()} in epoch {epoch + 1}, by step {trained.steps}"
+            f" (learning rates {rates[0]:.2g} to {rates[-1]:.2g})",
+            hint="lower the learning rates, or space.lr.high",
+        )
+
+
+@torch.inference_mode()
+def evaluate(module: torch.nn.Module, feed: Feed, placement: Placement) -> npt.NDArray[np.float32]:
+    """Probabilities [N, C] for a side, in its order."""
+    module.eval()
+    parts: list[torch.Tensor] = []
+    for inputs in feed.plain():
+        with placement.autocast():
+            logits = module(inputs)
+        parts.append(logits.float().softmax(dim=1))
+    return np.asarray(torch.cat(parts).cpu().numpy(), dtype=np.float32)
