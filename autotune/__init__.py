@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Image as Image,
         Item as Item,
         Profile as Profile,
+        Side as Side,
         Split as Split,
         Task as Task,
     )
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     )
     from autotune.exporter import Exporter as Exporter
     from autotune.hookspecs import hookimpl as hookimpl
+    from autotune.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES, MAX_PIXELS as MAX_PIXELS, read_image as read_image
     from autotune.launcher import (
         Launcher as Launcher,
         WorkerSpec as WorkerSpec,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     )
     from autotune.model import Model as Model, Preprocess as Preprocess
     from autotune.objective import Goal as Goal, Limit as Limit, Objective as Objective
+    from autotune.plugins import register as register
     from autotune.space import Choice as Choice, Float as Float, Int as Int, SearchSpace as SearchSpace
     from autotune.specs import (
         AugmentationSpec as AugmentationSpec,
@@ -82,13 +85,14 @@ _HOMES = {
     "autotune.backbone": "Backbone BackboneSource Facts Weights",
     "autotune.cache": "cache_folder",
     "autotune.checkpoint": "Checkpoint read_checkpoint write_atomically write_checkpoint",
-    "autotune.data": "Data DataSource Image Item Profile Split Task",
+    "autotune.data": "Data DataSource Image Item Profile Side Split Task",
     "autotune.errors": (
         "AutotuneError BadData BudgetError CheckpointError ConfigError DataError Diverged Interrupted OutOfMemory "
         "PluginError StudyError TrialFailure UnknownName UsageError WeightsUnavailable"
     ),
     "autotune.exporter": "Exporter",
     "autotune.hookspecs": "hookimpl",
+    "autotune.images": "IMAGE_SUFFIXES MAX_PIXELS read_image",
     "autotune.launcher": "Launcher WorkerSpec WorkerState WorkerStatus",
     "autotune.model": "Model Preprocess",
     "autotune.objective": "Goal Limit Objective",

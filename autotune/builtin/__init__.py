@@ -1,0 +1,1 @@
+"""Plugins that come with autotune; they import only what guests may import."""
