@@ -63,7 +63,7 @@ class Features:
 
     def plain(self) -> Iterator[torch.Tensor]:
         """Every sample, in the order of the side."""
-        yield from self.inputs.split(4096)
+        yield from torch.split(self.inputs, 4096)
 
 
 class FeatureStore:

@@ -26,9 +26,9 @@ def build_module(
     shape = {"drop": drop, "drop_path": drop_path, "img_size": img_size}
     known = backbone.weights.classes if backbone.weights else None
     if not keep_head or backbone.weights is None or not (known is None or set(known) & set(classes)):
-        return backbone.build(len(classes), **shape)  # type: ignore[arg-type, no-any-return]
+        return backbone.build(len(classes), **shape)  # type: ignore[arg-type]
     if known is None or tuple(known) == tuple(classes):
-        return backbone.build(len(classes), keep_head=True, **shape)  # type: ignore[arg-type, no-any-return]
+        return backbone.build(len(classes), keep_head=True, **shape)  # type: ignore[arg-type]
     module: torch.nn.Module = backbone.build(len(classes), **shape)  # type: ignore[arg-type]
     donor: torch.nn.Module = backbone.build(len(known), keep_head=True, **shape)  # type: ignore[arg-type]
     rows = [(new, known.index(label)) for new, label in enumerate(classes) if label in known]

@@ -134,7 +134,7 @@ def _step(trained: Trained, inputs: torch.Tensor, targets: torch.Tensor) -> None
 def _gradients(trained: Trained, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     micro = trained.micro or len(inputs)
     total = torch.zeros((), device=inputs.device)
-    for part, wanted in zip(inputs.split(micro), targets.split(micro), strict=True):
+    for part, wanted in zip(torch.split(inputs, micro), torch.split(targets, micro), strict=True):
         with trained.placement.autocast():
             logits = trained.module(part)
         loss = functional.cross_entropy(logits.float(), wanted, label_smoothing=trained.smoothing)

@@ -6,6 +6,8 @@ import itertools
 import time
 from collections.abc import Generator, Iterator, Mapping
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from autotune import (
@@ -207,7 +209,7 @@ class Fitting:
 
     def epoch(
         self,
-        probabilities: Any,
+        probabilities: npt.NDArray[np.float32],
         tensors: Mapping[str, torch.Tensor],
         passes: int,
         at: float,
