@@ -112,6 +112,7 @@ class Profile:
         dropped: Images left out because a copy is on a locked side.
         conflicts: Keys of copies that bear different labels.
         broken: Key and reason of every image that cannot be decoded.
+        absent: For each side that lacks some of the classes, the classes.
     """
 
     images: int
@@ -124,6 +125,7 @@ class Profile:
     dropped: int = 0
     conflicts: tuple[tuple[str, ...], ...] = ()
     broken: tuple[tuple[str, str], ...] = ()
+    absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def imbalance(self) -> float:

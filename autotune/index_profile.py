@@ -1,0 +1,115 @@
+"""What the index says about the images as a whole, for trainers and for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from autotune.data import Item, Profile, Side
+from autotune.index_cache import Look
+
+_LISTED = 10
+
+
+def profile(
+    parts: Mapping[Side, Sequence[tuple[Item, Look]]],
+    classes: Sequence[str],
+    *,
+    conflicts: tuple[tuple[str, ...], ...],
+    broken: tuple[tuple[str, str], ...],
+    dropped: int,
+) -> Profile:
+    """Counts what is used and notes what is not.
+
+    Args:
+        parts: The images of each side.
+        classes: In the task's order.
+        conflicts: Keys of copies with different labels, left out.
+        broken: Key and reason of images that cannot be read, left out.
+        dropped: Images left out because a copy is on a more locked side.
+    """
+    used = [one for part in parts.values() for one in part]
+    counts = Counter(item.label for item, _ in used)
+    ids = Counter(look.id for _, look in used)
+    return Profile(
+        images=len(used),
+        counts={label: counts[label] for label in classes},
+        sides={side: len(part) for side, part in parts.items() if part},
+        height=_range([look.height for _, look in used]),
+        width=_range([look.width for _, look in used]),
+        grey=all(look.grey for _, look in used),
+        copies=sum(count > 1 for count in ids.values()),
+        dropped=dropped,
+        conflicts=conflicts,
+        broken=broken,
+        absent={
+            side: absent
+            for side, part in parts.items()
+            if part and (absent := tuple(sorted(set(classes) - {item.label for item, _ in part})))
+        },
+    )
+
+
+def describe(profile: Profile) -> list[str]:
+    """The profile in lines for people: images, classes, sizes, imbalance, sides, and what was left out."""
+    lines = [f"{_count(profile.images, 'image')} of {len(profile.counts)} classes: {_classes(profile.counts)}"]
+    lines.append(f"size: {_size(profile)}, {'grey' if profile.grey else 'colour'}")
+    largest, smallest = max(profile.counts.values()), min(profile.counts.values())
+    if largest == smallest:
+        lines.append(f"balance: {largest} images in every class")
+    else:
+        lines.append(f"balance: {smallest} to {largest} images in a class, {profile.imbalance:.1f} to 1")
+    shares = (f"{side} {count} ({count / profile.images:.0%})" for side, count in profile.sides.items())
+    lines.append(f"sides: {', '.join(shares)}" + ("; test is locked" if "test" in profile.sides else ""))
+    for side, absent in profile.absent.items():
+        lines.append(f"no {side} images of {_some(map(repr, absent))}")
+    if profile.copies:
+        lines.append(f"copies: {_count(profile.copies, 'image')} occur more than once; copies stay on one side")
+    if profile.dropped:
+        lines.append(f"left out: {_count(profile.dropped, 'image')} with a copy or a group member on a locked side")
+    if profile.conflicts:
+        first = " = ".join(profile.conflicts[0])
+        lines.append(f"left out: copies with different labels, {len(profile.conflicts)} times, e.g. {first}")
+    if profile.broken:
+        key, reason = profile.broken[0]
+        example = reason if key in reason else f"{key}: {reason}"
+        lines.append(f"left out: {_count(len(profile.broken), 'broken image')}, e.g. {example}")
+    return [printable(line) for line in lines]
+
+
+def printable(text: str) -> str:
+    """The text with what no terminal can print, as in file names of unknown encoding, written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def listed(lines: Iterable[str]) -> str:
+    """The first lines, indented, and how many more there are."""
+    lines = list(lines)
+    more = [f"... and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return "\n".join(f"  {printable(line)}" for line in [*lines[:_LISTED], *more])
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _classes(counts: Mapping[str, int]) -> str:
+    return _some(f"{label} {count}" for label, count in counts.items())
+
+
+def _some(words: Iterable[str]) -> str:
+    words = list(words)
+    return ", ".join(words[:_LISTED]) + (f" and {len(words) - _LISTED} more" if len(words) > _LISTED else "")
+
+
+def _size(profile: Profile) -> str:
+    (low_h, height, high_h), (low_w, width, high_w) = profile.height, profile.width
+    if (low_h, low_w) == (high_h, high_w):
+        return f"{width}x{height} px"
+    return f"{low_w}x{low_h} to {high_w}x{high_h} px, median {width}x{height}"
+
+
+def _range(values: Sequence[int]) -> tuple[int, int, int]:
+    return min(values), int(np.median(values)), max(values)
