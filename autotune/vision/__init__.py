@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         FeatureStore as FeatureStore,
         head_reads_input as head_reads_input,
     )
-    from autotune.vision.freeze import Partition as Partition, freeze as freeze, train_mode as train_mode
+    from autotune.vision.freezing import Partition as Partition, freeze as freeze, train_mode as train_mode
     from autotune.vision.heads import build_module as build_module
     from autotune.vision.images import (
         Feed as Feed,
@@ -47,7 +47,7 @@ _HOMES = {
     "average": "Average",
     "device": "Placement is_out_of_memory pick_device",
     "features": "Features FeatureStore head_reads_input",
-    "freeze": "Partition freeze train_mode",
+    "freezing": "Partition freeze train_mode",
     "heads": "build_module",
     "images": "Feed Images evaluation_view normalise to_array",
     "loop": "Trained evaluate make_mix train_epoch",

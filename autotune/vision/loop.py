@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from autotune.errors import Diverged, OutOfMemory
 from autotune.vision.average import Average
 from autotune.vision.device import Placement, is_out_of_memory
-from autotune.vision.freeze import Partition, train_mode
+from autotune.vision.freezing import Partition, train_mode
 from autotune.vision.images import Feed
 from autotune.vision.optim import set_rates
 from autotune.vision.seeds import derive

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from autotune.vision.freeze import Partition
+from autotune.vision.freezing import Partition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

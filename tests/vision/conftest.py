@@ -1,0 +1,113 @@
+"""A small real network as a backbone, and splits of generated images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from autotune import Backbone, Facts, Preprocess, Split, Weights
+
+
+class SmallNet(torch.nn.Module):
+    """Two convolutional blocks with BatchNorm, and a linear head."""
+
+    def __init__(self, classes: int, drop: float) -> None:
+        super().__init__()
+        self.low = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
+        self.top = torch.nn.Sequential(torch.nn.Conv2d(8, 16, 3, 2, 1), torch.nn.BatchNorm2d(16), torch.nn.ReLU())
+        self.drop = torch.nn.Dropout(drop)
+        self.head = torch.nn.Linear(16, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [N, C]."""
+        return self.head(self.drop(self.top(self.low(x)).mean((2, 3))))
+
+
+class SmallBackbone(Backbone):
+    """A backbone of two blocks; its weights file holds a head for three classes."""
+
+    def __init__(self, weights: Weights | None = None) -> None:
+        self.facts = Facts(name="test/small", params=1500, blocks=2, input_size=32, min_size=8)
+        self.weights = weights
+
+    def with_weights(self, weights: Weights | None) -> Backbone:
+        """The same network with other weights."""
+        return SmallBackbone(weights)
+
+    def build(
+        self,
+        classes: int,
+        *,
+        drop: float = 0.0,
+        drop_path: float = 0.0,
+        img_size: int | None = None,
+        load: bool = True,
+        keep_head: bool = False,
+    ) -> Any:
+        """Builds the network."""
+        net = SmallNet(classes, drop)
+        if load and self.weights is not None:
+            from safetensors.torch import load_file
+
+            state = load_file(self.weights.path)
+            if not keep_head or state["head.weight"].shape[0] != classes:
+                state = {n: t for n, t in state.items() if not n.startswith("head.")}
+            net.load_state_dict(state, strict=False)
+        return net
+
+    def blocks(self, module: Any) -> tuple[tuple[str, ...], ...]:
+        """The two convolutional blocks."""
+        names = list(module.state_dict())
+        return tuple(tuple(n for n in names if n.startswith(block)) for block in ("low.", "top."))
+
+    def head(self, module: Any) -> tuple[str, ...]:
+        """The linear layer."""
+        return ("head",)
+
+
+@pytest.fixture
+def backbone(tmp_path: Path) -> SmallBackbone:
+    """The small backbone with weights in a file."""
+    from safetensors.torch import save_file
+
+    torch.manual_seed(7)
+    path = tmp_path / "small.safetensors"
+    save_file(SmallNet(3, 0.0).state_dict(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return SmallBackbone(Weights(path=path, digest=digest, source="file", classes=("a", "b", "c")))
+
+
+@pytest.fixture
+def preprocess() -> Preprocess:
+    """Inputs of 16 px."""
+    return Preprocess(img_size=16, crop_pct=1.0, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear")
+
+
+def make_coloured(count: int, classes: int = 3, seed: int = 0) -> Split:
+    """Noisy images whose brightest channel is their class."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, count)
+    images = rng.integers(0, 120, (count, 20, 24, 3), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[..., label] += 60
+    ids = tuple(hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest() for image in images)
+    keys = tuple(map(str, range(count)))
+    return Split(ids=ids, labels=labels.astype(np.int64), keys=keys, reader=lambda key: images[int(key)])
+
+
+@pytest.fixture
+def split() -> Split:
+    """Ninety coloured images of three classes."""
+    return make_coloured(90)
+
+
+@pytest.fixture
+def coloured() -> Callable[..., Split]:
+    """Makes a side of coloured images."""
+    return make_coloured

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from autotune.errors import Diverged, OutOfMemory
+from autotune.vision import (
+    Average,
+    Images,
+    Placement,
+    Rates,
+    Trained,
+    averaged,
+    capture,
+    evaluate,
+    freeze,
+    make_mix,
+    make_optimizer,
+    restore,
+    score,
+    train_epoch,
+)
+
+
+def training(backbone, *, unfreeze=2, lr=0.01, opt="adamw", mixup=0.0, cutmix=0.0, notes=None):
+    torch.manual_seed(0)
+    module = Placement("cpu").module(backbone.build(3, drop=0.2))
+    partition = freeze(module, backbone, unfreeze)
+    live = {n: t for n, t in module.state_dict(keep_vars=True).items() if n in partition.trained}
+    rates = Rates(lr=lr, lr_blocks=lr, layer_decay=0.9, opt=opt, momentum=0.9, weight_decay=0.01)
+    return Trained(
+        module=module,
+        partition=partition,
+        optimizer=make_optimizer(module, partition, rates),
+        average=Average(live, 6),
+        placement=Placement("cpu"),
+        smoothing=0.05,
+        mix=make_mix(mixup, cutmix, 3),
+        warmup_steps=3,
+        note=(notes if notes is not None else []).append,
+    )
+
+
+def run(trained, images, epochs, keep_going=lambda: True):
+    return [train_epoch(trained, images, epoch=e, batch_size=16, seed=1, keep_going=keep_going) for e in epochs]
+
+
+@pytest.mark.parametrize("opt", ["adamw", "sgd"])
+def test_training_learns(backbone, split, preprocess, opt):
+    """Eight epochs on coloured images lift the averaged weights far above chance."""
+    trained = training(backbone, opt=opt, lr=0.05 if opt == "sgd" else 0.01)
+    images = Images(split, preprocess, Placement("cpu"), seed=1)
+    assert run(trained, images, range(8)) == [90] * 8
+    with trained.average.applied():
+        assert score(evaluate(trained.module, images, Placement("cpu")), split.labels)["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("mix", [{}, {"mixup": 0.3}, {"cutmix": 1.0}, {"mixup": 0.3, "cutmix": 1.0}])
+@pytest.mark.parametrize("opt", ["adamw", "sgd"])
+def test_a_restored_training_goes_on_bit_for_bit(backbone, split, preprocess, opt, mix):
+    """Two epochs, saved and restored into a new network, then two more, equal four without a break."""
+    images = Images(split, preprocess, Placement("cpu"), seed=1)
+    whole = training(backbone, opt=opt, **mix)
+    run(whole, images, range(4))
+    first = training(backbone, opt=opt, **mix)
+    run(first, images, range(2))
+    saved = {n: t.clone() for n, t in capture(first).items()}
+    second = training(backbone, opt=opt, **mix)
+    restore(second, saved)
+    second.steps = second.average.steps = first.steps
+    torch.manual_seed(123)
+    run(second, images, range(2, 4))
+    one, two = capture(whole), capture(second)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[n], two[n]) for n in one)
+
+
+def test_the_averaged_state_is_what_evaluation_saw(backbone, split, preprocess):
+    """A network that loads the averaged tensors gives the probabilities that the training reported."""
+    images = Images(split, preprocess, Placement("cpu"), seed=1)
+    trained = training(backbone, unfreeze=1)
+    run(trained, images, range(2))
+    with trained.average.applied():
+        expected = evaluate(trained.module, images, Placement("cpu"))
+    fresh = Placement("cpu").module(backbone.build(3))
+    fresh.load_state_dict(averaged(capture(trained)), strict=False)
+    assert (evaluate(fresh, images, Placement("cpu")) == expected).all()
+
+
+def test_stopping_within_an_epoch(backbone, split, preprocess):
+    """An epoch that is told to stop after two batches has seen their thirty images."""
+    answers = iter([True, False])
+    images = Images(split, preprocess, Placement("cpu"))
+    assert run(training(backbone), images, [0], lambda: next(answers)) == [30]
+
+
+def test_a_loss_that_explodes_is_called_diverged(backbone, split, preprocess):
+    """An absurd rate ends in Diverged, which names epoch and rates, and not in a score."""
+    trained = training(backbone, lr=1e30, opt="sgd")
+    with pytest.raises(Diverged, match=r"the loss became .* in epoch 1.*1e\+30"):
+        run(trained, Images(split, preprocess, Placement("cpu")), range(3))
+
+
+class Hungry(torch.nn.Module):
+    """Asks for memory that no machine has when it is given more than a number of images."""
+
+    def __init__(self, inner, most):
+        super().__init__()
+        self.inner, self.most = inner, most
+
+    def forward(self, x):
+        """Logits."""
+        if len(x) > self.most:
+            torch.empty(2**60, dtype=torch.uint8)
+        return self.inner(x)
+
+
+def test_out_of_memory_halves_the_micro_batches_once_and_says_so(backbone, split, preprocess):
+    """A batch that is too large is computed in two halves from then on; the epoch is whole."""
+    notes = []
+    trained = training(backbone, notes=notes)
+    trained.module.low = Hungry(trained.module.low, most=8)
+    images = Images(split, preprocess, Placement("cpu"))
+    assert run(trained, images, [0]) == [90]
+    assert trained.micro == 8
+    assert notes == ["memory ran out with batches of 15 images: micro-batches of 8 from here on"]
+
+
+def test_out_of_memory_twice_is_a_failure_with_its_kind(backbone, split, preprocess):
+    """Halves that are too large as well end in OutOfMemory."""
+    trained = training(backbone)
+    trained.module.low = Hungry(trained.module.low, most=4)
+    with pytest.raises(OutOfMemory, match="micro-batches of 8 images") as caught:
+        run(trained, Images(split, preprocess, Placement("cpu")), [0])
+    assert caught.value.kind == "oom"
+
+
+def test_halved_batches_have_the_gradients_of_whole_ones(backbone):
+    """Without BatchNorm in training mode, micro-batches add up to the whole batch's gradients."""
+    from autotune.vision.loop import _gradients
+
+    inputs, targets = torch.randn(10, 3, 16, 16), torch.randint(0, 3, (10,))
+    grads = []
+    for micro in (None, 4):
+        trained = training(backbone)
+        trained.module.eval()
+        trained.micro = micro
+        _gradients(trained, inputs, targets)
+        grads.append([p.grad.clone() for p in trained.module.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*grads, strict=True))
