@@ -1,0 +1,1 @@
+"""After the search: the choice among finalists, the model handed over, predictions, and the locked test set."""

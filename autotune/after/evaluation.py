@@ -1,0 +1,128 @@
+"""The test set, opened by command and on record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from autotune.after import ledger
+from autotune.after.scores import Probabilities, probabilities_of, recalls, wilson
+from autotune.data import Dataset, Split
+from autotune.errors import DataError, StudyError, UsageError
+from autotune.model import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How good a model is on images that no search has looked at.
+
+    Attributes:
+        split: Always ``test``.
+        n: Images.
+        accuracy: Share of right answers.
+        accuracy_interval: Its 95 % interval (Wilson 1927).
+        balanced_accuracy: Mean accuracy over classes.
+        macro_f1: Mean F1 over classes.
+        log_loss: Mean negative log probability of the right class.
+        per_class: Accuracy within every class that has test images.
+        opened: How often this test set has been opened on this machine or in this study, this time included.
+        model: The folder of the model.
+    """
+
+    split: str = "test"
+    n: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    balanced_accuracy: float
+    macro_f1: float
+    log_loss: float
+    per_class: Mapping[str, float]
+    opened: int
+    model: Path
+
+
+def require_unlocked(unlock_test: bool, study: Path) -> None:
+    """Refuses to open the test set unless somebody asked for exactly that.
+
+    Raises:
+        UsageError: `unlock_test` is false.
+    """
+    if not unlock_test:
+        raise UsageError(
+            f"{study}: the test set is locked: each time it is looked at and something is changed after, "
+            "its score says less about images yet to come, and every opening is recorded",
+            hint=f"when you have decided for a model: autotune evaluate {study} --unlock-test",
+        )
+
+
+def evaluate_on_test(model: Model, folder: Path, dataset: Dataset, *, study: Path, cache: Path) -> Evaluation:
+    """Opens the test set, scores the model on it, and records that, with the result, before it returns.
+
+    Args:
+        model: The model.
+        folder: Where it lies, with its ``trained_on.txt``.
+        dataset: The study's images.
+        study: The study's folder; its ledger lies there.
+        cache: autotune's cache folder, with this machine's ledgers.
+
+    Raises:
+        DataError: There is no test image, or the model was trained on some of them.
+        StudyError: The model's classes are not the data's, or the opening cannot be recorded.
+    """
+    from autotune.vision.metrics import score
+
+    test = dataset.holdout.test
+    _check(model, folder, dataset)
+    probabilities = probabilities_of(model, test)
+    found = score(probabilities, test.labels)
+    interval = _interval(probabilities, test)
+    result = {"model": str(folder), "n": len(test), **found}
+    opened = ledger.record(study, cache, dataset.holdout.test_fingerprint, result)
+    by_class = zip(model.classes, recalls(probabilities, test.labels), strict=True)
+    return Evaluation(
+        n=len(test),
+        accuracy=found["accuracy"],
+        accuracy_interval=interval,
+        balanced_accuracy=found["balanced_accuracy"],
+        macro_f1=found["macro_f1"],
+        log_loss=found["log_loss"],
+        per_class={name: float(share) for name, share in by_class if not np.isnan(share)},
+        opened=opened,
+        model=folder,
+    )
+
+
+def _interval(probabilities: Probabilities, test: Split) -> tuple[float, float]:
+    return wilson(int((probabilities.argmax(axis=1) == test.labels).sum()), len(test))
+
+
+def _check(model: Model, folder: Path, dataset: Dataset) -> None:
+    test = dataset.holdout.test
+    if len(test) == 0:
+        raise DataError(
+            f"{dataset.location}: no image is kept for the test",
+            hint="the study was made with splits.test=0; evaluate with images of your own: autotune predict",
+        )
+    if tuple(model.classes) != tuple(dataset.data.task.classes):
+        raise StudyError(
+            f"{folder}: the model's classes ({len(model.classes)}) are not those of {dataset.location} "
+            f"({len(dataset.data.task.classes)})",
+            hint="the images have changed since the search; search again under another name",
+        )
+    seen = trained_on(folder) & set(test.ids)
+    if seen:
+        raise DataError(
+            f"{dataset.location}: the model in {folder} was trained on {len(seen):,} of the {len(test):,} test images",
+            hint="its score on them would say nothing; search again with these images under another name",
+        )
+
+
+def trained_on(folder: Path) -> frozenset[str]:
+    """Hashes of the images that a handed-over model was trained on."""
+    try:
+        return frozenset((folder / "trained_on.txt").read_text().split())
+    except FileNotFoundError:
+        return frozenset()

@@ -1,0 +1,159 @@
+"""The model that a study hands back: the folder ``best/``, which always is whole.
+
+``model.safetensors`` and ``model.json`` are an ordinary checkpoint; ``trained_on.txt`` holds the hashes of the
+images that the model has seen, so that later studies can refuse to be judged on them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotune.after.choosing import Chosen, choose
+from autotune.after.finalists import Finalist, finalists
+from autotune.checkpoint import read_checkpoint, write_atomically, write_checkpoint
+from autotune.errors import CheckpointError, StudyError
+from autotune.study import Best, Study
+
+if TYPE_CHECKING:
+    from autotune.plan import Plan
+
+HOST_FACTS = ("trainer", "recipe", "backbone", "weights", "classes", "trial", "epochs_done", "autotune")
+
+
+def finish(plan: Plan, study: Study, *, deadline: float | None = None, score: bool = True) -> bool:
+    """Makes ``best/`` the best model of the trials so far; does nothing where it is already.
+
+    Interrupted at any point, it leaves the old ``best/`` or the new one, and the next call completes it.
+
+    Args:
+        plan: The study's plan.
+        study: The study as it stands.
+        deadline: When to stop scoring finalists, on the clock of ``time.monotonic``.
+        score: Whether to score finalists on held-out images; False hands over the leader at once, for a search
+            that was interrupted, and the next call chooses again.
+
+    Returns:
+        Whether ``best/`` was written. It is not there afterwards only if no trial has a readable checkpoint.
+    """
+    folder = study.path / "best"
+    _recover(folder)
+    candidates = finalists(study)
+    if not candidates or _settled(folder, candidates, score):
+        return False
+    chosen = choose(plan, candidates, deadline=deadline, score=score)
+    if chosen is None:
+        return False
+    _write(plan, study, chosen, candidates, settled=score)
+    return True
+
+
+def best(study: Study) -> Best:
+    """The study's best model.
+
+    Raises:
+        StudyError: There is none yet.
+    """
+    if study.best is None:
+        raise StudyError(
+            f"{study.path}: there is no best model yet ({len(study.trials)} trials)",
+            hint=f"let the search go on: autotune search {study.path}",
+        )
+    return study.best
+
+
+def _settled(folder: Path, candidates: tuple[Finalist, ...], score: bool) -> bool:
+    try:
+        facts = read_checkpoint(folder / "model.safetensors").facts
+    except CheckpointError:
+        return False
+    same = facts.get("chosen_from") == [f.mark for f in candidates]
+    return same and (folder / "model.safetensors").is_file() and bool(facts.get("settled") or not score)
+
+
+def _write(plan: Plan, study: Study, chosen: Chosen, candidates: tuple[Finalist, ...], *, settled: bool) -> None:
+    folder, new, old = (study.path / name for name in ("best", "best.new", "best.old"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    tensors, facts = chosen.model.state()
+    point = chosen.finalist.point
+    host: dict[str, Any] = {k: chosen.checkpoint.facts[k] for k in HOST_FACTS if k in chosen.checkpoint.facts}
+    facts = {
+        **host,
+        **facts,
+        "complete": True,
+        "study": study.name,
+        "trial": chosen.finalist.trial.number,
+        "epochs_done": point.at,
+        "at": point.at,
+        "metrics": dict(point.metrics),
+        "select": dict(chosen.select),
+        "pooled": dict(chosen.pooled),
+        "scored": chosen.scored,
+        "chosen_from": [f.mark for f in candidates],
+        "settled": settled,
+    }
+    write_checkpoint(new / "model.safetensors", tensors, facts)
+    write_atomically(new / "trained_on.txt", "".join(f"{i}\n" for i in sorted(_seen(plan, chosen))).encode())
+    write_atomically(new / "README.md", _readme(plan, study, chosen).encode())
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _recover(folder: Path) -> None:
+    """Puts the old folder back where a crash fell between the two renames."""
+    old = folder.with_name("best.old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+
+
+def _seen(plan: Plan, chosen: Chosen) -> set[str]:
+    seen = {i for task in plan.dataset.data.tasks for i in task.train.ids}
+    backbone = chosen.checkpoint.backbone
+    if backbone is not None and backbone.weights is not None:
+        seen |= backbone.weights.trained_on
+    return seen
+
+
+def _readme(plan: Plan, study: Study, chosen: Chosen) -> str:
+    trial, point = chosen.finalist.trial, chosen.finalist.point
+    classes = plan.dataset.data.task.classes
+    backbone = chosen.checkpoint.backbone
+    licence = backbone.weights.licence if backbone is not None and backbone.weights is not None else None
+    metric = study.objective.main.metric
+    lines = [
+        f"# The best model of {study.name}",
+        "",
+        f"Trial {trial.number} after {point.at:g} epochs, trained by autotune's `{plan.trainer.name}`"
+        + (f" from `{backbone.name}`." if backbone is not None else "."),
+        f"It tells {len(classes)} classes apart: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}.",
+        "",
+        f"- {metric} on {len(plan.dataset.data.task.val):,} validation images: {point.metrics[metric]:.4f} "
+        "(optimistic: the search chose by these images)",
+    ]
+    if metric in chosen.select and plan.dataset.holdout.select is not None:
+        lines.append(
+            f"- {metric} on {len(plan.dataset.holdout.select):,} images kept for the choice among finalists: "
+            f"{chosen.select[metric]:.4f}"
+        )
+    lines += [
+        f"- licence of the pretrained weights: {licence or 'not known'}",
+        "",
+        "```",
+        "autotune predict . IMAGES...",
+        f"autotune evaluate {study.path} --unlock-test",
+        "```",
+        "",
+        "```python",
+        "import autotune",
+        'model = autotune.load("best/")',
+        "model.predict([image])  # uint8 [H, W, 3] -> probabilities [1, classes]",
+        "```",
+        "",
+        "`model.json` holds classes, preprocessing and recipe; `trained_on.txt` the hashes of the images seen.",
+    ]
+    return "\n".join(lines) + "\n"

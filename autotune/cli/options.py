@@ -1,0 +1,50 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from autotune.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+study_argument = click.argument("study")
+runs_option = click.option("--runs", default="runs", show_default=True, help="Folder of the studies.")
+
+
+def budget_options(function: F) -> F:
+    """``--time``, ``--trials`` and ``--name``, the same as the keys of those names."""
+    for decorate in (
+        click.option("--name", help="Name of the study; its folder is RUNS/NAME."),
+        click.option("--trials", help="Total number of trials."),
+        click.option("--time", help="Total time, e.g. 15m or 1h30m, until the best model is saved."),
+    ):
+        function = decorate(function)
+    return function
+
+
+def assignments(words: tuple[str, ...], **options: str | None) -> tuple[str, ...]:
+    """The words ``key=value`` with the options that were given written as such.
+
+    Raises:
+        UsageError: A word is no ``key=value``.
+    """
+    for word in words:
+        if "=" not in word:
+            raise UsageError(
+                f"{word!r} is no key=value", hint="e.g. autotune search images/ time=30m 'space.lr.high=0.01'"
+            )
+    return (*words, *(f"{key}={value}" for key, value in options.items() if value is not None))
+
+
+def split_data(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The data among a command's words, where the first word names it, and the other words."""
+    if words and ("=" not in words[0] or Path(words[0]).exists()):
+        return words[0], words[1:]
+    return None, words

@@ -1,0 +1,52 @@
+"""``autotune search``."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+
+from autotune.cli import STARTED, options, terminal
+
+
+@click.command(short_help="Search for the best fine-tuned model.")
+@click.argument("words", metavar="[DATA] [KEY=VALUE]...", nargs=-1)
+@options.budget_options
+@options.runs_option
+@options.json_option
+@click.option("--quiet", is_flag=True, help="Print the result only.")
+def command(
+    words: tuple[str, ...],
+    time: str | None,
+    trials: str | None,
+    name: str | None,
+    runs: str,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Search for the best fine-tuned model of your images.
+
+    DATA is a folder with one folder of images a class, a name such as digits, or a study.toml.
+    KEY=VALUE sets any key of study.toml: metric=balanced_accuracy, backbones=['timm/resnet18'],
+    fixed.lr=0.001, space.drop.high=0.3, img_size=96.
+
+    Running the same command again goes on towards the same totals; larger totals extend the study.
+    """
+    from autotune import searching
+    from autotune.reporting import messages, planned
+    from autotune.reporting.live import Live
+
+    data, rest = options.split_data(words)
+    assigned = options.assignments(rest, time=time, trials=trials, name=name)
+    live = None if quiet else Live()
+    plan = searching.prepare(data, assigned, runs=runs)
+    if not (quiet or as_json):
+        click.echo(planned.opening(plan))
+    with live or contextlib.nullcontext():
+        outcome = searching.conduct(plan, observers=[live] if live else [], started=STARTED)
+    if as_json:
+        from autotune.reporting.records import study_record
+
+        terminal.show_json({**study_record(outcome.study), "went_on": outcome.went_on})
+    else:
+        click.echo(messages.closing(outcome.study, went_on=outcome.went_on))

@@ -1,0 +1,99 @@
+"""What commands print of a study, its trials and its best model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune.after.evaluation import Evaluation
+from autotune.after.predicting import Prediction
+from autotune.reporting.numbers import counts, effects, epochs
+from autotune.reporting.report import next_steps, reproduce
+from autotune.reporting.tables import cell, duration, plain
+from autotune.study import Best, Study, Trial
+
+
+def closing(study: Study, *, went_on: bool) -> str:
+    """The end of a search: the winner, how to train it again, what to do next."""
+    lines = []
+    if not went_on:
+        lines.append(f"{study.path} is done: {_totals(study)}; nothing was trained. Larger totals let it go on.")
+    if study.best is not None:
+        lines += [best(study, study.best), "", "next"]
+        lines += [f"  {command}  # {what}" for command, what in next_steps(study)]
+    lines.append(f"  {study.path}/report.md  # all of it")
+    return "\n".join(lines)
+
+
+def best(study: Study, found: Best) -> str:
+    """The best model, with the command that trains it again."""
+    metric = study.objective.main.metric
+    lines = [
+        f"best: trial {found.trial.number} after {found.at:g} epochs, in {found.path}",
+        f"  {metric} {cell(found.metrics.get(metric))} on validation images (optimistic: the search chose by them)",
+    ]
+    if metric in found.select:
+        lines.append(f"  {metric} {cell(found.select[metric])} on the images kept for the choice among finalists")
+    lines += [f"  {name} = {cell(value)}" for name, value in found.trial.recipe.items()]
+    return "\n".join([*lines, "train it again", f"  {reproduce(study, found.trial)}"])
+
+
+def status(study: Study) -> str:
+    """How far a study is."""
+    lines = [f"{study.name}: {study.state}, {_totals(study)}"]
+    states = ", ".join(f"{n} {state}" for state, n in counts(study).items())
+    lines.append(f"trials: {states or 'none'}" + (f" of {study.wanted}" if study.wanted else ""))
+    if (leader := study.leader) is not None:
+        lines.append(f"best so far: {study.objective.main.metric} {cell(leader.value)} (trial {leader.number})")
+    for trial in study.trials:
+        if trial.state == "running":
+            state = f"waits: {trial.reason}" if trial.reason else f"attempt {trial.attempts}"
+            lines.append(f"running: trial {trial.number}, {epochs(trial):g} epochs, {state}")
+    if study.best is not None:
+        lines.append(f"best model: {study.best.path} (trial {study.best.trial.number})")
+    return "\n".join(lines)
+
+
+def trials(study: Study, shown: Sequence[Trial]) -> str:
+    """A table of trials; the hyperparameters in it are those along which scores differ most."""
+    names = [e.name for e in effects(study)][:5] or list(dict.fromkeys(k for t in shown for k in t.sampled))[:5]
+    head = ["trial", "state", study.objective.main.metric, "epochs", "time", *names, "why"]
+    rows = [
+        [t.number, t.state, t.value, epochs(t), duration(t.seconds), *(t.recipe.get(n) for n in names), _why(t)]
+        for t in shown
+    ]
+    return plain(head, rows)
+
+
+def evaluation(found: Evaluation) -> str:
+    """Test scores, and how often the test set was opened."""
+    low, high = found.accuracy_interval
+    rows = [[name, share] for name, share in found.per_class.items()]
+    times = "once, now" if found.opened == 1 else f"{found.opened} times, this time included"
+    lines = [
+        f"{found.n:,} test images, model {found.model}",
+        f"  accuracy {found.accuracy:.4f} (95 % interval {low:.4f} .. {high:.4f})",
+        f"  balanced accuracy {found.balanced_accuracy:.4f}, macro F1 {found.macro_f1:.4f}, "
+        f"log loss {found.log_loss:.4f}",
+        plain(["class", "accuracy"], rows),
+        f"this test set has been opened {times}",
+    ]
+    if found.opened > 1:
+        lines.append("a score is honest only if nothing was changed because of an earlier one")
+    return "\n".join(lines)
+
+
+def prediction(found: Prediction) -> str:
+    """One image's line: path, class, probability; further classes after it."""
+    if found.problem is not None:
+        return f"error: {found.problem}"
+    return "\t".join([str(found.path), *(f"{label}\t{share:.4f}" for label, share in found.top)])
+
+
+def _totals(study: Study) -> str:
+    time = f"{duration(study.spent)} spent" + (f" of {duration(study.time)}" if study.time else "")
+    number = f"{len(study.trials)} trials" + (f" of {study.wanted}" if study.wanted else "")
+    return f"{number}, {time}"
+
+
+def _why(trial: Trial) -> str:
+    return f"{trial.failure.kind}: {trial.failure.reason}" if trial.failure else trial.reason or ""

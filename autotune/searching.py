@@ -1,0 +1,149 @@
+"""A search from words to the saved best model: prepare a plan, then conduct it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotune.errors import Interrupted, StudyError
+from autotune.model import Model
+from autotune.plugins import Plugins, load_plugins
+from autotune.study import Study
+
+if TYPE_CHECKING:
+    from autotune.config import StudyConfig
+    from autotune.plan import Plan
+
+DEFAULT_DATA = "digits"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a call brought.
+
+    Attributes:
+        study: The study as it stands.
+        went_on: False if its totals were reached before the call, so that nothing was trained.
+    """
+
+    study: Study
+    went_on: bool
+
+
+def prepare(
+    data: str | os.PathLike[str] | None,
+    assignments: Sequence[str] = (),
+    *,
+    values: Mapping[str, Any] | None = None,
+    runs: str | os.PathLike[str] = "runs",
+    plugins: Plugins | None = None,
+) -> Plan:
+    """Reads what is asked for and looks everything up; nothing is written into the study's folder.
+
+    Args:
+        data: A place of images, a study.toml, or the folder of a study, which then goes on; None is `DEFAULT_DATA`
+            unless ``data=`` is assigned.
+        assignments: ``key=value`` lines, as on the command line.
+        values: Further keys with their values.
+        runs: Where the folders of studies lie.
+        plugins: The plugins, if they are loaded already.
+
+    Raises:
+        AutotuneError: The request, the data, the weights or the folder cannot be used.
+    """
+    from autotune.plan import resolve
+
+    config, home = read_request(data, assignments, values=values, runs=Path(runs))
+    return resolve(config, plugins or load_plugins(), runs=home)
+
+
+def read_request(
+    data: str | os.PathLike[str] | None,
+    assignments: Sequence[str],
+    *,
+    values: Mapping[str, Any] | None = None,
+    runs: Path = Path("runs"),
+) -> tuple[StudyConfig, Path]:
+    """The configuration that is asked for, and the folder in which the study's folder lies."""
+    from autotune.config import read_config
+
+    file = None if data is None else study_file(Path(data))
+    values = dict(values or {})
+    if file is None and "data" not in values and not any(a.partition("=")[0].strip() == "data" for a in assignments):
+        values["data"] = DEFAULT_DATA if data is None else os.fspath(data)
+    config = read_config(file, assignments, values)
+    # A study that lies elsewhere goes on where it lies.
+    stays = file is not None and config.made and file.resolve().parent.name == config.name
+    return config, file.resolve().parent.parent if stays and file is not None else runs
+
+
+def study_file(path: Path) -> Path | None:
+    """The study.toml that a path names, itself or by its study's folder; None if it names data."""
+    if path.suffix == ".toml":
+        return path
+    return path / "study.toml" if (path / "study.toml").is_file() else None
+
+
+def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | None = None) -> Outcome:
+    """Searches until the totals are reached, hands over the best model and writes the report.
+
+    Interrupted at any point, the same call again goes on; what is missing of the best model or the report is made up.
+
+    Args:
+        plan: What `prepare` returned.
+        observers: Objects with observer hooks, for this search only.
+        started: When the call began, on ``time.monotonic``; counts towards the study's time.
+
+    Raises:
+        Interrupted: A signal came; trials are saved, and the best model so far is in ``best/``.
+        StudyError: Every trial failed, or another process is searching in the study's folder.
+    """
+    from autotune import engine
+    from autotune.after.handover import finish
+    from autotune.reporting.report import write_report
+
+    for number, observer in enumerate(observers):
+        plan.plugins.register(observer, f"{type(observer).__name__.lower()}-{number}")
+    clock = engine.Clock(plan.path, plan.config.time, started=time.monotonic() if started is None else started)
+    plan.path.mkdir(parents=True, exist_ok=True)
+    with engine.claim(plan.path):
+        try:
+            study = engine.run_search(plan, clock)
+        except Interrupted:
+            finish(plan, engine.snapshot(plan.path, load_model), score=False)
+            raise
+        changed = finish(plan, study, deadline=clock.deadline)
+        clock.save()
+        study = engine.snapshot(plan.path, load_model)
+        if changed or not (study.path / "report.md").is_file():
+            write_report(study)
+            plan.plugins.notify("autotune_study_finished", study=study)
+    if study.best is None:
+        raise _nothing(study)
+    return Outcome(study=study, went_on=changed)
+
+
+def load_model(folder: Path, device: str = "cpu") -> Model:
+    """Loads a handed-over model from the folder that holds its checkpoint."""
+    from autotune.plan import open_checkpoint
+
+    spec, checkpoint = open_checkpoint(folder / "model.safetensors", load_plugins())
+    if spec.device is not None:
+        device = spec.device(device)
+    return spec.build().load(checkpoint, device)
+
+
+def _nothing(study: Study) -> StudyError:
+    failures = [t.failure for t in study.trials if t.failure is not None]
+    kinds = ", ".join(sorted({f.kind for f in failures}))
+    last = f"; the last failure: {failures[-1].kind}: {failures[-1].reason}" if failures else ""
+    return StudyError(
+        f"{study.path}: no model: none of {len(study.trials)} trials has a score"
+        + (f" ({len(failures)} failed: {kinds})" if failures else "")
+        + last,
+        hint=f"autotune trials {study.path} --state failed; reasons and tracebacks lie in {study.path}/trials",
+    )
