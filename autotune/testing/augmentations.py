@@ -85,6 +85,6 @@ class AugmentationSuite:
 
 
 def _numpy_state() -> str:
-    """numpy's global generator, as text that changes with every draw."""
+    """The state of numpy's global generator, as text that changes with every draw."""
     state = np.random.get_state(legacy=False)["state"]
     return f"{state['pos']} {state['key'].tobytes().hex()}"

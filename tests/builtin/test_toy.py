@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ class TestToyWithMomentum(TrainerSuite):
     """It keeps them with the other optimizer and with batches that do not divide the images."""
 
     spec = SPEC
-    values = {"opt": "sgd", "momentum": 0.5, "batch_size": 7, "size": 4}
+    values: ClassVar = {"opt": "sgd", "momentum": 0.5, "batch_size": 7, "size": 4}
 
 
 def test_it_learns(tmp_path):
@@ -70,7 +72,8 @@ def test_a_vanished_image_is_bad_data(tmp_path):
 def test_shrink_keeps_the_mean(shape):
     """Images of any size become a grid; a uniform image keeps its shade."""
     image = np.full((*shape, 3), 51, np.uint8)
-    assert np.allclose(shrink(image, 8), 0.2) and shrink(image, 8).shape == (8 * 8 * 3,)
+    assert shrink(image, 8).shape == (8 * 8 * 3,)
+    assert np.allclose(shrink(image, 8), 0.2)
 
 
 def test_shrink_averages_squares():

@@ -1,0 +1,22 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import pytest
+
+import autotune
+from autotune.testing import tiny_data
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the person's caches, and no setting of plugins leaks in."""
+    monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("AUTOTUNE_DISABLE_PLUGINS", raising=False)
+    monkeypatch.delenv("AUTOTUNE_STRICT_PLUGINS", raising=False)
+
+
+@pytest.fixture
+def tiny() -> autotune.Data:
+    """Tiny images of three classes, in memory."""
+    return tiny_data()
