@@ -17,7 +17,6 @@ from autotune.vision import (
     Partition,
     Rates,
     Trained,
-    capture,
     evaluate,
     head_reads_input,
     make_optimizer,
@@ -127,7 +126,7 @@ class HeadPhase:
                     break
             if asking.reason in ("pause", "prune"):
                 return
-            at += 1
+            at = min(at + 1, float(fitting.run.epochs))
             with trained.average.applied():
                 probabilities = evaluate(trained.module, check, fitting.placement)
-            yield fitting.epoch(probabilities, capture(trained), passes, at, seen, trained)
+            yield fitting.epoch(probabilities, trained, passes, at, seen)

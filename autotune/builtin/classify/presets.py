@@ -6,20 +6,21 @@ from collections.abc import Sequence
 
 from autotune import Facts, Presets, Profile
 
-SMALLEST = 96
+SMALLEST, SMALL = 64, 96
 
 
 def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
     """Chooses image size and batch size.
 
     Small images gain nothing from being enlarged to the size of the pretraining, and each doubling costs four
-    times as much; below 96 px the pretrained filters see too little. The size must suit every candidate.
+    times as much: those under 96 px are enlarged fourfold at most, to something from 64 to 96 px. The size must
+    suit every candidate.
     """
     short = min(profile.height[1], profile.width[1])
     largest = max((facts.input_size for facts in backbones), default=224)
     # On the CPU an image of 224 px costs five times one of 96 px; half as much detail is the better bargain.
-    wish = max(SMALLEST, -(-short // 32) * 32)
-    size = min(wish, largest if device != "cpu" else max(SMALLEST, largest // 2 // 32 * 32 + 32))
+    wish = -(-(short if short >= SMALL else min(SMALL, max(SMALLEST, 4 * short))) // 32) * 32
+    size = min(wish, largest if device != "cpu" else max(SMALL, largest // 2 // 32 * 32 + 32))
     sizes = {facts.nearest_size(size) for facts in backbones}
     train = profile.sides.get("train", profile.images)
     batch = 32 if train < 3000 else 64 if device == "cpu" or train < 20000 else 128

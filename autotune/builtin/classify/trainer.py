@@ -195,10 +195,10 @@ class Fitting:
             )
             if asking.reason in ("pause", "prune"):
                 return
-            done, at = done + 1, at + seen / len(self.train)
+            done, at = done + 1, min(at + seen / len(self.train), float(self.run.epochs))
             with self.trained.average.applied():
                 probabilities = evaluate(self.module, self.val, self.placement)
-            yield self.epoch(probabilities, capture(self.trained), done, at, seen, self.trained)
+            yield self.epoch(probabilities, self.trained, done, at, seen)
 
     def go_on(self, trained: Trained, resume: Checkpoint) -> tuple[int, float]:
         """Puts back what an earlier attempt saved: returns the passes over the data and the epochs done."""
@@ -210,11 +210,10 @@ class Fitting:
     def epoch(
         self,
         probabilities: npt.NDArray[np.float32],
-        tensors: Mapping[str, torch.Tensor],
+        trained: Trained,
         passes: int,
         at: float,
         seen: int,
-        trained: Trained,
     ) -> Epoch:
         """Scores, saves, and reports one epoch."""
         facts = {
@@ -225,7 +224,9 @@ class Fitting:
             "preprocess": self.preprocess.to_facts(),
             "classes": list(self.task.classes),
         }
-        checkpoint = self.run.save(tensors, facts)
+        # Random weights lie in no file: the frozen part is saved too.
+        frozen = self.module.state_dict() if self.backbone.weights is None else None
+        checkpoint = self.run.save(capture(trained, frozen), facts)
         metrics = score(probabilities, self.task.val.labels)
         return Epoch(at=at, images=seen, metrics=metrics, checkpoint=checkpoint)
 

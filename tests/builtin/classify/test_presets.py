@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from autotune import Facts, Profile
+from autotune.builtin.classify.presets import presets
+
+
+def profile(short: int, train: int) -> Profile:
+    """Square images of one size."""
+    return Profile(
+        images=train,
+        counts={"a": 1, "b": 1},
+        sides={"train": train},
+        height=(short,) * 3,
+        width=(short,) * 3,
+        grey=False,
+    )
+
+
+ANY = Facts(name="timm/any", params=1, blocks=4, input_size=224)
+FIXED = Facts(name="timm/fixed", params=1, blocks=4, input_size=224, sizes="fixed")
+
+
+@pytest.mark.parametrize(
+    ("short", "device", "size"),
+    [(8, "cpu", 64), (28, "cuda:0", 96), (150, "cpu", 128), (150, "cuda:0", 160), (500, "cuda:0", 224)],
+)
+def test_the_size_follows_the_images_and_the_device(short, device, size):
+    """Small images stay small, a CPU gets half of the pretraining's side, nothing exceeds it."""
+    chosen = presets(profile(short, 5000), [ANY], device)
+    assert chosen.fixed["img_size"] == size
+    assert any(str(size) in reason for reason in chosen.reasons)
+
+
+def test_a_fixed_size_is_respected():
+    """A backbone that takes one size only gets it."""
+    assert presets(profile(28, 5000), [FIXED], "cpu").fixed["img_size"] == 224
+
+
+def test_candidates_that_disagree_keep_their_own_sizes():
+    """With no common size each recipe takes its backbone's own."""
+    assert "img_size" not in presets(profile(28, 5000), [ANY, FIXED], "cpu").fixed
+
+
+def test_few_images_mean_small_batches():
+    """A thousand images make batches of 32, a hundred thousand on a GPU batches of 128."""
+    assert presets(profile(64, 1000), [ANY], "cpu").fixed["batch_size"] == 32
+    assert presets(profile(64, 100000), [ANY], "cuda:0").fixed["batch_size"] == 128

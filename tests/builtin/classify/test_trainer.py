@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from autotune import Choice, SearchSpace
+from autotune.builtin.classify.portfolio import PORTFOLIO
+from autotune.builtin.classify.recipe import ClassifyRecipe
+from autotune.plugins import load_plugins
+from autotune.testing import TrainerCase, TrainerSuite, tiny_data
+
+QUICK = {"img_size": 32, "batch_size": 16, "head_epochs": 2}
+
+
+def case(name: str, **values: object) -> TrainerCase:
+    """``classify`` on a tiny network with random weights."""
+    plugins = load_plugins()
+    return TrainerCase(
+        spec=plugins.trainer("classify"),
+        values={**QUICK, **values},
+        data=tiny_data(),
+        backbone=plugins.backbone_source("timm").backbone(name),
+        augmentations=plugins.augmentations,
+        epochs=2,
+    )
+
+
+class TestHeadOnly(TrainerSuite):
+    """The head on frozen features keeps a trainer's promises."""
+
+    case = case("test_efficientnet", unfreeze=0)
+
+
+class TestTopBlocks(TrainerSuite):
+    """Part of the blocks, with augmentation and both ways to mix, keeps a trainer's promises."""
+
+    case = case("test_resnet", unfreeze_share=0.5, augment="trivial", mixup=0.2, cutmix=0.5, drop=0.2)
+
+
+class TestEverything(TrainerSuite):
+    """All blocks with SGD keep a trainer's promises."""
+
+    case = case("test_vit", unfreeze_share=1.0, opt="sgd", img_size=160)
+
+
+def test_a_share_becomes_a_number_of_blocks(tmp_path):
+    """The resolved recipe records blocks and image size of its backbone."""
+    recipe = case("test_resnet", unfreeze_share=0.5, img_size=None).recipe
+    facts = case("test_resnet").backbone.facts
+    assert recipe.unfreeze == round(0.5 * facts.blocks)
+    assert recipe.img_size == facts.input_size
+    assert case("test_resnet", unfreeze=999).recipe.unfreeze == facts.blocks
+
+
+def test_only_what_is_unfrozen_moves(tmp_path):
+    """After a real fit with one block unfrozen, every frozen weight and statistic is the bit that it was."""
+    one = case("test_resnet", unfreeze=1)
+    run = one.run(tmp_path)
+    epochs = one.fit(run)
+    saved = epochs[-1].checkpoint.tensors("torch")
+    torch.manual_seed(0)
+    start = {n: t for n, t in saved.items() if n.startswith("model/")}
+    moved = {n.removeprefix("mean/") for n in saved if n.startswith("mean/")}
+    first = epochs[0].checkpoint.tensors("torch")
+    for name, tensor in start.items():
+        short = name.removeprefix("model/")
+        if short not in moved:
+            assert torch.equal(tensor, first[name]), short
+    top = one.backbone.blocks(one.backbone.build(3))[-1]
+    assert set(top) <= moved | {n for n in top if n not in one.backbone.build(3).state_dict()}
+
+
+def test_the_model_scores_what_the_epoch_reported(tmp_path):
+    """The loaded model's accuracy on the validation images is the metric of its epoch."""
+    one = case("test_resnet", unfreeze=1)
+    last = one.fit(one.run(tmp_path))[-1]
+    checkpoint = last.checkpoint
+    object.__setattr__(checkpoint, "backbone", one.backbone)
+    model = one.trainer().load(checkpoint)
+    val = one.data.task.val
+    predicted = model.predict([val.image(i) for i in range(len(val))]).argmax(1)
+    assert np.isclose((predicted == val.labels).mean(), last.metrics["accuracy"])
+
+
+@pytest.mark.parametrize("number", range(len(PORTFOLIO)))
+def test_every_proposal_lies_in_the_space(number):
+    """No warm start would be dropped: its names are fields and its values in range."""
+    space = SearchSpace.of(
+        ClassifyRecipe, backbones=["timm/resnet18"], augmentations=list(load_plugins().augmentations)
+    )
+    proposal = PORTFOLIO[number]
+    assert set(proposal) <= set(space)
+    assert space.misfits(proposal) == {}
+    assert isinstance(space["opt"], Choice)
+
+
+@pytest.mark.gpu
+class TestOnAGpu(TrainerSuite):
+    """On a CUDA device the same promises hold, equal bits excepted."""
+
+    case = dataclasses.replace(case("test_resnet", unfreeze_share=0.5, augment="flip-crop"), device="cuda:0")
