@@ -1,0 +1,317 @@
+"""From words to a plan: every name, file and address is looked up here, and everything after it is an object."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from autotune import __version__
+from autotune.backbone import Backbone
+from autotune.cache import cache_folder
+from autotune.candidates import Candidates
+from autotune.checking import backbone_field, check
+from autotune.choices import Choices, choose
+from autotune.config import DEFAULT_TIME, StudyConfig
+from autotune.data import Dataset
+from autotune.errors import StudyError, UsageError
+from autotune.fields import build_recipe
+from autotune.identity import asked_of, differences, stored_config
+from autotune.indexing import Fractions, index
+from autotune.lookup import open_checkpoint, resolve_backbone
+from autotune.objective import Goal, Limit, Objective
+from autotune.plugins import Plugins, load_plugins
+from autotune.reproducing import with_recipe_file
+from autotune.space import Scalar, SearchSpace
+from autotune.specs import TrainerSpec
+from autotune.studyfile import write_study_file
+from autotune.trainer import Recipe
+from autotune.trust import check_unseen
+
+__all__ = ["Plan", "cache_folder", "open_checkpoint", "reopen", "reopen_data", "resolve", "resolve_backbone"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study with everything looked up.
+
+    Attributes:
+        config: What was asked, completed by what was chosen; it is what study.toml says.
+        path: The study's folder.
+        plugins: The plugins it was made with.
+        dataset: The images, on their sides.
+        trainer: What trains.
+        backbones: The candidates, by the names that recipes use; empty where the trainer uses none.
+        space: What is searched.
+        fixed: What is not, the trainer's presets included.
+        objective: What is optimised.
+        portfolio: Recipes to try first, as far as they say something; the recipe's defaults complete them.
+        device: A torch device name.
+        epochs: Length of a full training; None leaves it to the engine.
+        reasons: What autotune chose, and why, one line each.
+        cache: Folder for what trials may reuse.
+    """
+
+    config: StudyConfig
+    path: Path
+    plugins: Plugins
+    dataset: Dataset
+    trainer: TrainerSpec
+    backbones: Mapping[str, Backbone]
+    space: SearchSpace
+    fixed: Mapping[str, Scalar]
+    objective: Objective
+    portfolio: tuple[Mapping[str, Scalar], ...]
+    device: str
+    epochs: int | None
+    reasons: tuple[str, ...]
+    cache: Path
+
+    def recipe(self, sampled: Mapping[str, Scalar]) -> Recipe:
+        """The recipe of one trial: defaults, presets, what is fixed and what was sampled, for its backbone.
+
+        Raises:
+            UsageError: A sampled name is no hyperparameter that is searched.
+            pydantic.ValidationError: The trainer's own checks refuse the combination.
+        """
+        if unknown := [name for name in sampled if name not in self.trainer.recipe.model_fields]:
+            raise UsageError(f"{unknown[0]!r} is no hyperparameter of trainer {self.trainer.name!r}")
+        recipe = build_recipe(self.trainer.recipe, {**self.fixed, **sampled})
+        backbone = self.backbone_of(recipe)
+        return recipe.resolve(backbone.facts if backbone else None)
+
+    def backbone_of(self, recipe: Recipe) -> Backbone | None:
+        """The backbone that a recipe names; None where the trainer uses none."""
+        field = backbone_field(self.trainer.recipe)
+        return None if field is None else self.backbones[getattr(recipe, field)]
+
+    def paced(self, epochs: int, *reasons: str) -> Plan:
+        """The plan with a length for full trainings that the study itself has found."""
+        reasons = (*self.reasons, *reasons)
+        made = {**self.config.made, "reasons": list(reasons)}
+        config = self.config.model_copy(update={"epochs": epochs, "made": made})
+        return replace(self, config=config, epochs=epochs, reasons=reasons)
+
+    def write(self) -> None:
+        """Writes study.toml into the study's folder, atomically; makes the folder.
+
+        Raises:
+            StudyError: The folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_study_file(self.path, self.config)
+        except OSError as error:
+            raise StudyError(f"{self.path}: cannot be written ({error.strerror})") from error
+
+
+def resolve(
+    config: StudyConfig, plugins: Plugins, *, runs: Path = Path("runs"), progress: Progress | None = None
+) -> Plan:
+    """Looks up everything that a configuration names; writes nothing into the study's folder.
+
+    A study that lies in the folder already goes on, if it is the one that is asked for: the totals named now
+    take the place of its own, and what it chose when it began stays chosen.
+
+    Args:
+        config: What is asked for.
+        plugins: What is installed.
+        runs: Where the folders of studies lie.
+        progress: Told how many images have been looked at, and how many there are.
+
+    Raises:
+        ConfigError: Mistakes that only the plugins show.
+        DataError: The images cannot be used.
+        StudyError: The folder holds another study, or something else.
+        WeightsUnavailable: Pretrained weights cannot be had.
+        UsageError: A candidate refuses an image size, or cannot be found.
+    """
+    config = with_recipe_file(config)
+    check(config, plugins)
+    name = config.name or name_for(config.data)
+    path = runs / name
+    stored = stored_config(path)
+    if stored is None:
+        asked = config.model_copy(update={"name": name, "made": {}})
+        return _plan(asked, path, plugins, stored=None, progress=progress)
+    if lines := differences(config, stored):
+        raise StudyError(
+            f"{path}: holds another study\n" + "\n".join(f"  {line}" for line in lines),
+            hint="ask for what it was asked, or begin another study: name=...",
+        )
+    here: dict[str, Any] = {"data": config.data, "device": config.device}
+    if config.time is not None or config.trials is not None:
+        here |= {"time": config.time, "trials": config.trials}
+    return _plan(stored.model_copy(update=here), path, plugins, stored=stored, progress=progress)
+
+
+def reopen(
+    folder: Path,
+    plugins: Plugins,
+    *,
+    time: float | None = None,
+    trials: int | None = None,
+    progress: Progress | None = None,
+) -> Plan:
+    """The plan of the study in a folder, as it was written down.
+
+    Args:
+        folder: The study's folder.
+        plugins: What is installed.
+        time: Another total, in seconds; with one of the two given, the other is what is given as well.
+        trials: Another total number of trials.
+        progress: Told how many images have been looked at, and how many there are.
+
+    Raises:
+        StudyError: There is no study, or its data or its weights have changed.
+        AutotuneError: As `resolve` raises.
+    """
+    stored = _stored(folder)
+    check(stored, plugins)
+    config = stored
+    if time is not None or trials is not None:
+        config = stored.model_copy(update={"time": time, "trials": trials})
+    return _plan(config, folder, plugins, stored=stored, progress=progress)
+
+
+def reopen_data(folder: Path, plugins: Plugins | None = None, *, progress: Progress | None = None) -> Dataset:
+    """The images of the study in a folder, on the sides that they were on.
+
+    Raises:
+        StudyError: There is no study, or its images have changed.
+        DataError: The images cannot be had.
+    """
+    stored = _stored(folder)
+    dataset = _dataset(stored, plugins or load_plugins(), progress)
+    _check_data(stored, dataset, folder)
+    return dataset
+
+
+def name_for(data: str) -> str:
+    """A folder name for a study of some data: the last part of its place."""
+    place = Path(data).expanduser()
+    last = place.resolve().name if place.exists() else re.split(r"[/\\:]", data.rstrip("/\\"))[-1]
+    return re.sub(r"[^\w.-]+", "-", last).strip("-.").lower() or "study"
+
+
+def _stored(folder: Path) -> StudyConfig:
+    stored = stored_config(folder)
+    if stored is None:
+        raise StudyError(f"{folder}: there is no study", hint="autotune search DATA begins one")
+    return stored
+
+
+def _plan(
+    config: StudyConfig, path: Path, plugins: Plugins, *, stored: StudyConfig | None, progress: Progress | None
+) -> Plan:
+    trainer = plugins.trainer(config.trainer)
+    dataset = _dataset(config, plugins, progress)
+    if stored is not None:
+        _check_data(stored, dataset, path)
+    device = trainer.device(config.device) if trainer.device else "cpu"
+    before: list[str] = []
+    if config.time is None and config.trials is None:
+        one = stored is None and set(config.fixed) >= set(SearchSpace.of(trainer.recipe)) - set(config.space)
+        totals = {"trials": 1} if one and config.fixed else {"time": DEFAULT_TIME}
+        before.append("neither time nor trials is given: " + ("one trial" if "trials" in totals else "15 minutes"))
+        asked = config.model_copy(update=totals)
+    else:
+        asked = config
+    chosen = choose(asked, trainer, plugins, dataset, device, completed=stored is not None)
+    candidates = chosen.candidates
+    check_unseen(candidates.backbones, dataset)
+    if stored is not None:
+        _check_weights(stored, candidates, path)
+    reasons = tuple(stored.made.get("reasons", ())) if stored else (*before, *chosen.reasons)
+    full = _completed(asked, stored, chosen, dataset, device, reasons)
+    return Plan(
+        config=full,
+        path=path,
+        plugins=plugins,
+        dataset=dataset,
+        trainer=trainer,
+        backbones=candidates.backbones,
+        space=chosen.space,
+        fixed=chosen.fixed,
+        objective=Objective(
+            tuple(Goal.of(m) for m in config.metric), tuple(Limit(n, float(m)) for n, m in config.limits.items())
+        ),
+        portfolio=chosen.portfolio,
+        device=device,
+        epochs=full.epochs,
+        reasons=reasons,
+        cache=cache_folder(),
+    )
+
+
+def _dataset(config: StudyConfig, plugins: Plugins, progress: Progress | None) -> Dataset:
+    location = config.data
+    if location.startswith("~"):
+        location = str(Path(location).expanduser())
+    before = config.made.get("location")
+    if before and not Path(location).exists() and Path(str(before)).exists():
+        # The study is opened from another directory than the one its relative path was meant from.
+        location = str(before)
+    source = plugins.open_source(location)
+    fractions = Fractions(test=config.splits.test, val=config.splits.val, select=config.splits.select)
+    return index(source, location=location, fractions=fractions, cache=cache_folder(), progress=progress)
+
+
+def _check_data(stored: StudyConfig, dataset: Dataset, path: Path) -> None:
+    there = (stored.made.get("data"), stored.made.get("test"))
+    now = (dataset.data.fingerprint, dataset.holdout.test_fingerprint)
+    if there != (None, None) and there != now:
+        sides = [s for s, a, b in zip(("train or val", "test"), there, now, strict=True) if a != b]
+        raise StudyError(
+            f"{path}: holds a study of other images: the {' and the '.join(sides)} images of {dataset.location} "
+            "are not those it began with",
+            hint="restore the images, or begin another study: name=...",
+        )
+
+
+def _check_weights(stored: StudyConfig, candidates: Candidates, path: Path) -> None:
+    for name, digest in dict(stored.made.get("weights", {})).items():
+        backbone = candidates.backbones.get(name)
+        now = backbone.weights.digest if backbone and backbone.weights else None
+        if backbone is not None and now != digest:
+            raise StudyError(
+                f"{path}: began with other weights of {name} ({digest}) than are here ({now})",
+                hint="put the former weights back, or begin another study: name=...",
+            )
+
+
+def _completed(
+    config: StudyConfig,
+    stored: StudyConfig | None,
+    chosen: Choices,
+    dataset: Dataset,
+    device: str,
+    reasons: Sequence[str],
+) -> StudyConfig:
+    """The configuration as study.toml says it: what was asked, what was chosen, and what was found."""
+    weights = {n: b.weights.digest for n, b in chosen.candidates.backbones.items() if b.weights}
+    made: dict[str, Any] = {
+        "autotune": __version__,
+        "libraries": {name: metadata.version(name) for name in ("torch", "timm", "torchvision", "optuna", "numpy")},
+        "data": dataset.data.fingerprint,
+        "test": dataset.holdout.test_fingerprint,
+        "device": device,
+        "reasons": list(reasons),
+        "weights": weights,
+        "asked": stored.made.get("asked", {}) if stored else asked_of(config),
+    }
+    if Path(dataset.location).exists():
+        made["location"] = str(Path(dataset.location).resolve())
+    return config.model_copy(
+        update={
+            "backbones": tuple(chosen.candidates.backbones) or None,
+            "fixed": chosen.written_fixed,
+            "space": chosen.written_space,
+            "made": made,
+        }
+    )
