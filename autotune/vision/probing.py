@@ -36,31 +36,50 @@ def output_shape(module: torch.nn.Module, img_size: int) -> tuple[int, ...]:
 
 
 def multiply_accumulates(module: torch.nn.Module, img_size: int) -> float:
-    """Multiply-accumulates of one image's forward pass, in units of 1e9."""
-    module.eval()
-    with FlopCounterMode(display=False) as counter:
-        output_shape(module, img_size)
-    return round(counter.get_total_flops() / 4e9, 4)
-
-
-def size_rule(accepts: Callable[[int], bool], input_size: int) -> SizeRule:
-    """Finds which image sizes a network accepts by asking for some of them.
-
-    The step is the smallest of `STEPS` of which the neighbouring multiples are accepted; the smallest size is found
-    by bisection, and no less than 32 px is asked for.
+    """Multiply-accumulates of one image's forward pass, in units of 1e9.
 
     Args:
-        accepts: Whether a side in pixels is accepted.
-        input_size: The side that the network was pretrained with.
+        module: The network on the meta device; it is left in evaluation mode, all parameters frozen.
+        img_size: Side of the image in pixels.
     """
+    module.eval().requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        output_shape(module, img_size)
+    return round(int(counter.get_total_flops()) / 4e9, 4)
+
+
+def size_rule(shape_at: Callable[[int], tuple[int, ...]], input_size: int, unit: int = 1) -> SizeRule:
+    """Finds which image sizes a network accepts by asking for some of them.
+
+    The step is the smallest of `STEPS` of which near and far multiples are accepted; the smallest size is found by
+    bisection, and no less than 32 px is asked for.
+
+    Args:
+        shape_at: The shape of the output for a side in pixels, or an error where the side is refused.
+        input_size: The side that the network was pretrained with.
+        unit: What the step has to be a multiple of, e.g. the side of a patch: further pixels would be cut away.
+    """
+    wanted = _shape_or_none(shape_at, input_size)
+
+    def accepts(size: int) -> bool:
+        return wanted is not None and _shape_or_none(shape_at, size) == wanted
+
     for step in STEPS:
-        near = [input_size - step, input_size + step, input_size + 3 * step]
-        if input_size % step or not all(accepts(size) for size in near):
+        if step % unit:
+            continue
+        if input_size % step or not all(accepts(size) for size in _probes(input_size, step)):
             continue
         smallest = _smallest(accepts, step, input_size)
         if all(accepts(smallest + k * step) for k in (1, 2) if smallest + k * step < input_size):
             return SizeRule("any" if step == 1 else "multiple", step, smallest)
     return SizeRule("fixed", 1, input_size)
+
+
+def _probes(input_size: int, step: int) -> list[int]:
+    """Multiples of a step: neighbours, and sizes far enough to leave the same grid of patches."""
+    near = [input_size - step, input_size + 3 * step]
+    far = [round(input_size * share / step) * step + step for share in (0.6, 1.4)]
+    return [size for size in (*near, *far) if size >= SMALLEST]
 
 
 def _smallest(accepts: Callable[[int], bool], step: int, input_size: int) -> int:
@@ -73,15 +92,15 @@ def _smallest(accepts: Callable[[int], bool], step: int, input_size: int) -> int
     return high * step
 
 
-def survives(check: Callable[[], tuple[int, ...]], wanted: tuple[int, ...]) -> bool:
-    """Whether a forward pass gives the wanted shape.
+def _shape_or_none(shape_at: Callable[[int], tuple[int, ...]], size: int) -> tuple[int, ...] | None:
+    """The output's shape, or None where a size is refused.
 
-    Networks refuse a size in any way they like, e.g. by an AssertionError or a RuntimeError about shapes: whatever
-    they raise is the answer no.
+    Networks refuse in any way they like, e.g. by an AssertionError or a RuntimeError about shapes: whatever they
+    raise is the answer no.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return check() == wanted
+            return shape_at(size)
         except Exception:
-            return False
+            return None

