@@ -113,6 +113,11 @@ class Objective:
             return self.feasible(a)
         return self.main.better(a[self.main.metric], b[self.main.metric])
 
+    def dominates(self, a: Mapping[str, float], b: Mapping[str, float]) -> bool:
+        """Whether metrics `a` are worse than `b` in no goal and better in at least one."""
+        pairs = [(goal, float(a[goal.metric]), float(b[goal.metric])) for goal in self.goals]
+        return any(g.better(x, y) for g, x, y in pairs) and not any(g.better(y, x) for g, x, y in pairs)
+
     def best(self, pairs: Iterable[tuple[T, Mapping[str, float]]]) -> T | None:
         """The thing whose metrics are best; the first of equals; None where there is none."""
         winner: tuple[T, Mapping[str, float]] | None = None

@@ -1,0 +1,188 @@
+"""Attempts: the folders in which a trial runs, and the curve that they leave.
+
+``trials/00012/attempt-2/epochs.jsonl`` holds one json object a line: first where the attempt starts
+(``{"start": 3.0}``), then its epochs, the trainer's notes, and at last how it ended. An attempt without an
+end died.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autotune.engine.lines import append_line, cut_torn_line, read_lines
+from autotune.errors import StudyError
+from autotune.study import Point
+
+EPOCHS = "epochs.jsonl"
+_SLACK = 1e-6
+
+
+def trial_folder(study: Path, number: int) -> Path:
+    """The folder of a trial."""
+    return study / "trials" / f"{number:05d}"
+
+
+def claim_trial(study: Path) -> tuple[int, Path]:
+    """Takes the next free number by making its folder.
+
+    Raises:
+        StudyError: The folder cannot be made.
+    """
+    home = study / "trials"
+    try:
+        home.mkdir(exist_ok=True)
+        number = max((int(p.name) for p in home.iterdir() if p.name.isdecimal()), default=-1) + 1
+        while True:
+            folder = trial_folder(study, number)
+            try:
+                folder.mkdir()
+                return number, folder
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise StudyError(f"{home}: cannot be written ({error.strerror})", hint="make room, or check the rights") from (
+            error
+        )
+
+
+def claim_attempt(trial: Path) -> Path:
+    """Takes the trial's next attempt by making its folder.
+
+    Raises:
+        StudyError: The folder cannot be made.
+    """
+    number = max((n for n, _ in attempts(trial)), default=0) + 1
+    while True:
+        folder = trial / f"attempt-{number}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise StudyError(f"{trial}: cannot be written ({error.strerror})") from error
+
+
+def attempts(trial: Path) -> list[tuple[int, Path]]:
+    """The attempts of a trial and their folders, in order."""
+    found = []
+    for path in trial.glob("attempt-*"):
+        if match := re.fullmatch(r"attempt-(\d+)", path.name):
+            found.append((int(match[1]), path))
+    return sorted(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """What one attempt left.
+
+    Attributes:
+        folder: Where it ran.
+        start: The epoch that it started from.
+        points: Its epochs; a point's checkpoint is relative to the study's folder and was not looked for.
+        notes: The trainer's lines.
+        end: ``complete``, ``pruned``, ``failed`` or ``paused``; None if it died.
+        seconds: Wall time; of an attempt that died, until its last epoch.
+    """
+
+    folder: Path
+    start: float
+    points: tuple[Point, ...]
+    notes: tuple[str, ...]
+    end: str | None
+    seconds: float
+
+
+def begin(folder: Path, *, start: float) -> None:
+    """Writes an attempt's first line."""
+    append_line(folder / EPOCHS, {"start": start})
+
+
+def add_point(folder: Path, point: Point) -> None:
+    """Writes one epoch; its checkpoint is named relative to the attempt's folder."""
+    name = None if point.checkpoint is None else Path(point.checkpoint).name
+    line: dict[str, Any] = {"at": point.at, "images": point.images, "seconds": round(point.seconds, 4)}
+    append_line(folder / EPOCHS, {**line, "metrics": dict(point.metrics), "checkpoint": name})
+
+
+def add_note(folder: Path, text: str) -> None:
+    """Writes a line of the trainer's."""
+    append_line(folder / EPOCHS, {"note": text})
+
+
+def finish(folder: Path, end: str, seconds: float) -> None:
+    """Writes how the attempt ended and how long it took."""
+    append_line(folder / EPOCHS, {"end": end, "seconds": round(seconds, 4)})
+
+
+def mend(trial: Path) -> None:
+    """Cuts last lines that a crash tore; only who has claimed the study may do so."""
+    for _, folder in attempts(trial):
+        cut_torn_line(folder / EPOCHS)
+
+
+def read_attempt(folder: Path, study: Path) -> Attempt:
+    """Reads what an attempt left.
+
+    Raises:
+        StudyError: A line is damaged.
+    """
+    start, points, notes, end, seconds = 0.0, [], [], None, None
+    where = folder.relative_to(study).as_posix()
+    for number, line in enumerate(read_lines(folder / EPOCHS), start=1):
+        try:
+            if "at" in line:
+                name = line["checkpoint"]
+                points.append(
+                    Point(
+                        at=line["at"],
+                        images=line["images"],
+                        seconds=line["seconds"],
+                        metrics=line["metrics"],
+                        checkpoint=f"{where}/{name}" if name else None,
+                    )
+                )
+            elif "note" in line:
+                notes.append(line["note"])
+            elif "end" in line:
+                end, seconds = line["end"], line["seconds"]
+            else:
+                start = line["start"]
+        except KeyError as error:
+            raise StudyError(f"{folder / EPOCHS}:{number}: {error} is missing from the line") from error
+    return Attempt(
+        folder=folder,
+        start=start,
+        points=tuple(points),
+        notes=tuple(notes),
+        end=end,
+        seconds=sum(p.seconds for p in points) if seconds is None else seconds,
+    )
+
+
+def read_attempts(trial: Path, study: Path) -> list[Attempt]:
+    """Everything that a trial's attempts left, in order."""
+    return [read_attempt(folder, study) for _, folder in attempts(trial)]
+
+
+def merge(parts: Sequence[Attempt]) -> tuple[Point, ...]:
+    """One curve out of several attempts: each replaces what lies beyond the epoch that it started from."""
+    curve: list[Point] = []
+    for part in parts:
+        curve = [p for p in curve if p.at <= part.start + _SLACK]
+        curve.extend(part.points)
+    return tuple(curve)
+
+
+def without_lost_checkpoints(curve: Iterable[Point], study: Path) -> tuple[Point, ...]:
+    """The curve, naming only checkpoints that are still there."""
+    kept = []
+    for point in curve:
+        if point.checkpoint is not None and not (study / point.checkpoint).with_suffix(".json").exists():
+            point = replace(point, checkpoint=None)
+        kept.append(point)
+    return tuple(kept)

@@ -1,0 +1,103 @@
+"""What one search holds in this process, and the study as it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from autotune.engine.clock import Clock, Pulse
+from autotune.engine.pruning import Pruner
+from autotune.engine.samplers import make_sampler
+from autotune.engine.signals import Signals
+from autotune.engine.snapshot import Records, assemble
+from autotune.engine.storage import FINAL, SEARCH, Journal
+from autotune.study import Failure, Study
+from autotune.trainer import Trainer
+
+if TYPE_CHECKING:
+    from autotune.model import Model
+    from autotune.plan import Plan
+
+
+@dataclass(kw_only=True)
+class Context:
+    """What one search holds.
+
+    Attributes:
+        plan: What the study is.
+        journal: Optuna's side of it.
+        clock: Its time.
+        pulse: Beats while it works.
+        signals: Whether somebody asked to stop.
+        trainer: The trainer.
+        called: The trainer with its plugin, for messages.
+        pruner: What stops hopeless trials.
+        loader: Loads the best model.
+        plain: study.toml as plain values.
+        tails: By backbone, the most seconds that the end of an epoch took.
+        failures: The failures since the last trial that did not fail.
+        batches: How often trainers asked whether to stop, in this call.
+    """
+
+    plan: Plan
+    journal: Journal
+    clock: Clock
+    pulse: Pulse
+    signals: Signals
+    trainer: Trainer[Any]
+    called: str
+    pruner: Pruner
+    loader: Callable[[Path, str], Model]
+    plain: dict[str, Any]
+    tails: dict[str | None, float] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    batches: int = 0
+
+    def __post_init__(self) -> None:
+        self.records = Records(self.plan.path, self.plan.objective)
+
+    def study(self) -> Study:
+        """The study as it stands."""
+        return assemble(
+            self.plan.path,
+            self.plan.config,
+            self.plain,
+            self.plan.objective,
+            self.records.trials([(stage, self.frozen(stage)) for stage in (SEARCH, FINAL)]),
+            self.loader,
+            spent=self.clock.spent,
+            ended=self.clock.ended,
+        )
+
+    def optuna(self, stage: str) -> optuna.Study:
+        """The journal's study for a stage."""
+        return self.journal.search if stage == SEARCH else self.journal.final
+
+    def frozen(self, stage: str) -> Sequence[FrozenTrial]:
+        """Optuna's trials of a stage, those that only wait in the queue included."""
+        return self.optuna(stage).get_trials(deepcopy=False)
+
+    def waiting(self) -> list[tuple[str, FrozenTrial]]:
+        """Trials that have begun and not ended, those of the search first."""
+        return [(s, t) for s in (SEARCH, FINAL) for t in self.frozen(s) if t.state == TrialState.RUNNING]
+
+    def begun(self) -> int:
+        """How many trials that count towards the total have begun."""
+        return sum(t.state != TrialState.WAITING for t in self.frozen(SEARCH))
+
+    def sampler(self, place: int) -> BaseSampler:
+        """The sampler for the trial at a place in the study."""
+        config = self.plan.config
+        return make_sampler(config.sampler, seed=config.seed, place=place)
+
+    def notify(self, hook: str, number: int, **more: Any) -> Study:
+        """Tells the observers about a trial, and returns what they were told of the study."""
+        study = self.study()
+        self.plan.plugins.notify(hook, study=study, trial=study.trial(number), **more)
+        return study

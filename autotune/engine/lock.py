@@ -1,0 +1,57 @@
+"""The lock on a study's folder: one process searches there at a time, and the lock dies with it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from autotune.errors import StudyError
+
+_held: dict[Path, int] = {}
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Holds the study's folder for this process; it may be claimed again inside.
+
+    Args:
+        folder: The study's folder; it exists.
+
+    Raises:
+        StudyError: Another process is searching there, or the folder cannot be written.
+    """
+    path = (folder / "lock").resolve()
+    if path in _held:
+        yield
+        return
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StudyError(f"{folder}: cannot be written ({error.strerror})") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise StudyError(
+                f"{folder}: another process ({pid}) is searching here",
+                hint=f"wait for it, stop it (kill {pid}), or name another study: name=...",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        _held[path] = descriptor
+        yield
+    finally:
+        if _held.pop(path, None) is not None:
+            _leave_nothing(path)
+        os.close(descriptor)
+
+
+def _leave_nothing(path: Path) -> None:
+    """Removes the lock, and the folder, where no study came of it: a folder without one would be refused later."""
+    if [p.name for p in path.parent.iterdir()] == [path.name]:
+        path.unlink()
+        path.parent.rmdir()

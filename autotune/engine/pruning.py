@@ -1,0 +1,162 @@
+"""Pruning: which trials end early because they cannot win.
+
+Ours and not Optuna's, so that it also works with several goals and with limits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from autotune.errors import UnknownName
+from autotune.objective import Goal, Objective
+from autotune.study import Study, Trial
+
+_SLACK = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A trial ends early.
+
+    Attributes:
+        reason: One sentence for a person.
+    """
+
+    reason: str
+
+
+class Pruner(ABC):
+    """Decides after every epoch whether a trial goes on."""
+
+    @abstractmethod
+    def decide(self, trial: Trial, study: Study) -> Stop | None:
+        """Whether to stop a running trial whose curve ends with a new epoch; None lets it go on."""
+
+
+class NoPruner(Pruner):
+    """Lets every trial run to its end."""
+
+    def decide(self, trial: Trial, study: Study) -> Stop | None:
+        """Always goes on."""
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuccessiveHalving(Pruner):
+    """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934) that checks its own assumption.
+
+    At the rungs (epochs 3, 6, 12, ...) a trial goes on if it is in the better half of all trials that
+    reached the rung. The first trial is never stopped. One loser in eight goes on as an audit. Where scores
+    at the first rung hardly agree with those at the end, nothing is stopped.
+
+    Attributes:
+        first: The first rung, in epochs.
+        reduction: One in this many goes on, and rungs grow by this factor.
+        audit: One loser in this many goes on.
+        agreement: Kendall's tau-b below which the rule is switched off.
+        enough: Finished trials from which on the agreement counts.
+        recent: Finished trials, the newest, that it is measured on.
+    """
+
+    first: int = 3
+    reduction: int = 2
+    audit: int = 8
+    agreement: float = 0.5
+    enough: int = 5
+    recent: int = 50
+
+    def decide(self, trial: Trial, study: Study) -> Stop | None:
+        """See `Pruner.decide`."""
+        rung = self._rung(trial)
+        if rung is None or trial.stage != "search":
+            return None
+        peers = [t for t in study.trials if t.stage == "search" and t.state != "failed" and t.number != trial.number]
+        if all(trial.number < t.number for t in peers):
+            return None
+        objective = study.objective
+        mine = score_at(trial, rung, objective)
+        scores = [s for t in peers if (s := score_at(t, rung, objective)) is not None]
+        if mine is None or not scores:
+            return None
+        rank = 1 + sum(_beats(s, mine, objective) for s in scores)
+        among = len(scores) + 1
+        if rank <= max(1, among // self.reduction) or self._audits(trial) or not self.trusted(study):
+            return None
+        metric = objective.main.metric
+        share = "half goes" if self.reduction == 2 else f"one in {self.reduction} goes"
+        return Stop(f"at epoch {rung} its {metric} {mine[metric]:.4g} ranks {rank} of {among}; the best {share} on")
+
+    def trusted(self, study: Study) -> bool:
+        """Whether scores at the first rung rank finished trials much as their final scores do."""
+        objective = study.objective
+        early, late = [], []
+        for trial in study.trials:
+            if trial.stage == "search" and trial.state == "complete" and trial.value is not None:
+                score = score_at(trial, self.first, objective)
+                if score is not None and trial.curve[-1].at > self.first + _SLACK:
+                    early.append(score[objective.main.metric])
+                    late.append(trial.value)
+        if len(early) < self.enough:
+            return True
+        return agreement(early[-self.recent :], late[-self.recent :], objective.main) >= self.agreement
+
+    def _rung(self, trial: Trial) -> int | None:
+        """The highest rung that the newest epoch has reached and the one before had not."""
+        if not trial.curve:
+            return None
+        now = trial.curve[-1].at + _SLACK
+        before = trial.curve[-2].at + _SLACK if len(trial.curve) > 1 else 0.0
+        rung, reached = self.first, None
+        while rung <= now:
+            if rung > before:
+                reached = rung
+            rung *= self.reduction
+        return reached
+
+    def _audits(self, trial: Trial) -> bool:
+        digest = hashlib.sha256(f"audit {trial.seed} {trial.number}".encode()).digest()
+        return digest[0] % self.audit == 0
+
+
+def make_pruner(name: str) -> Pruner:
+    """The pruner of a name, ``halving`` or ``none``.
+
+    Raises:
+        UnknownName: There is none.
+    """
+    known: Mapping[str, type[Pruner]] = {"halving": SuccessiveHalving, "none": NoPruner}
+    if name not in known:
+        raise UnknownName("pruner", name, known)
+    return known[name]()
+
+
+def score_at(trial: Trial, rung: float, objective: Objective) -> Mapping[str, float] | None:
+    """A trial's best scores up to a rung; None if it did not get there."""
+    if not trial.curve or trial.curve[-1].at + _SLACK < rung:
+        return None
+    return objective.best((p.metrics, p.metrics) for p in trial.curve if p.at <= rung + _SLACK and p.metrics)
+
+
+def agreement(early: Sequence[float], late: Sequence[float], goal: Goal) -> float:
+    """Kendall's tau-b between two rankings of the same trials: 1 agrees, 0 is unrelated (0 if all are equal)."""
+    concordant, ties_early, ties_late, pairs = 0, 0, 0, 0
+    for i in range(len(early)):
+        for j in range(i):
+            a = goal.better(early[i], early[j]) - goal.better(early[j], early[i])
+            b = goal.better(late[i], late[j]) - goal.better(late[j], late[i])
+            concordant += a * b
+            ties_early += a == 0
+            ties_late += b == 0
+            pairs += 1
+    scale = ((pairs - ties_early) * (pairs - ties_late)) ** 0.5
+    return concordant / scale if scale else 0.0
+
+
+def _beats(a: Mapping[str, float], b: Mapping[str, float], objective: Objective) -> bool:
+    """Whether scores beat others: by the one goal, or, of several goals, in none worse and in one better."""
+    if len(objective.goals) == 1 or objective.feasible(a) != objective.feasible(b):
+        return objective.better(a, b)
+    return objective.dominates(a, b)

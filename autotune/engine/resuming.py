@@ -1,0 +1,88 @@
+"""Where a trial goes on: from the newest whole checkpoint of its earlier attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autotune.checkpoint import Checkpoint, read_checkpoint
+from autotune.engine.attempt import Attempt, attempts, merge
+from autotune.engine.checkpoints import damage, epochs_of, saved
+from autotune.errors import CheckpointError
+from autotune.study import Point
+
+DEATHS = 5
+_SLACK = 1e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """Where an attempt starts.
+
+    Attributes:
+        checkpoint: What it starts from; None starts from the beginning.
+        start: Epochs done there.
+        curve: The trial's epochs up to there.
+        problems: A line on every checkpoint that could not be used.
+    """
+
+    checkpoint: Checkpoint | None
+    start: float
+    curve: tuple[Point, ...]
+    problems: tuple[str, ...]
+
+
+def way_on(home: Path, past: Sequence[Attempt], *, parent: Path | None = None) -> Way:
+    """Finds where a trial goes on.
+
+    A checkpoint of a whole epoch counts only if its epoch was recorded too: a crash between the two would
+    otherwise leave a hole in the curve.
+
+    Args:
+        home: The trial's folder.
+        past: What its attempts left.
+        parent: The folder of the trial that it continues, if any.
+    """
+    curve = merge(past)
+    last = curve[-1].at if curve else 0.0
+    problems: list[str] = []
+    for checkpoint in _by_epochs(home, problems):
+        at = epochs_of(checkpoint)
+        if at > last + _SLACK and at == int(at):
+            continue
+        if problem := damage(checkpoint):
+            problems.append(f"{problem}; an older one is used")
+            continue
+        kept = tuple(p for p in curve if p.at <= at + _SLACK)
+        return Way(checkpoint=checkpoint, start=at, curve=kept, problems=tuple(problems))
+    for checkpoint in _by_epochs(parent, problems) if parent else ():
+        if problem := damage(checkpoint):
+            problems.append(f"{problem}; an older one is used")
+            continue
+        return Way(checkpoint=checkpoint, start=epochs_of(checkpoint), curve=(), problems=tuple(problems))
+    return Way(checkpoint=None, start=0.0, curve=(), problems=tuple(problems))
+
+
+def deaths(past: Sequence[Attempt]) -> int:
+    """How many attempts in a row have died without a new epoch."""
+    count = 0
+    for one in reversed(past):
+        if one.end is not None or one.points:
+            break
+        count += 1
+    return count
+
+
+def _by_epochs(home: Path, problems: list[str]) -> list[Checkpoint]:
+    """A trial's readable checkpoints, the one with most epochs first, of equals the newest."""
+    found: list[tuple[float, int, int, Checkpoint]] = []
+    for number, folder in attempts(home):
+        for place, path in enumerate(saved(folder)):
+            try:
+                checkpoint = read_checkpoint(path)
+            except CheckpointError as error:
+                problems.append(error.message)
+                continue
+            found.append((epochs_of(checkpoint), number, place, checkpoint))
+    return [entry[3] for entry in sorted(found, key=lambda entry: entry[:3], reverse=True)]

@@ -1,0 +1,136 @@
+"""Taking trials: new ones, ones that wait, and ones that continue another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from autotune.engine import attempt
+from autotune.engine.context import Context
+from autotune.engine.recipes import TrialPlan
+from autotune.engine.samplers import derived_seed
+from autotune.engine.storage import FINAL, SEARCH
+from autotune.engine.suggest import complete, suggest
+from autotune.errors import AutotuneError
+from autotune.study import Failure, Trial
+from autotune.trainer import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A trial that was taken.
+
+    Attributes:
+        optuna: Optuna's trial.
+        stage: Which of the journal's studies it belongs to.
+        plan: What it is.
+        recipe: Its recipe, checked; None if it was refused.
+        refused: Why the recipe was refused.
+    """
+
+    optuna: optuna.Trial
+    stage: str
+    plan: TrialPlan
+    recipe: Recipe | None
+    refused: Failure | None = None
+
+
+def begin_journal(context: Context) -> None:
+    """Queues the recipes to try first, and drops continuations that died before they had a number."""
+    frozen = context.frozen(SEARCH)
+    queued = sum("fixed_params" in t.system_attrs for t in frozen)
+    if queued == len(frozen):
+        plan = context.plan
+        for proposal in plan.portfolio[queued:]:
+            context.journal.search.enqueue_trial(complete(proposal, plan.space, plan.trainer.recipe))
+    for trial in context.frozen(FINAL):
+        if trial.state == TrialState.RUNNING and "number" not in trial.user_attrs:
+            context.journal.final.tell(trial.number, state=TrialState.FAIL)
+
+
+def ask(context: Context) -> Turn:
+    """Takes a new trial of the search."""
+    frozen = context.frozen(SEARCH)
+    place = next((t.number for t in frozen if t.state == TrialState.WAITING), len(frozen))
+    context.journal.search.sampler = context.sampler(place)
+    return _turn(context, context.journal.search.ask())
+
+
+def resume(context: Context, stage: str, frozen: FrozenTrial) -> Turn:
+    """Takes a trial again that has not ended."""
+    study = context.optuna(stage)
+    study.sampler = context.sampler(frozen.number)
+    trial = optuna.trial.Trial(study, frozen._trial_id)
+    return _turn(context, trial) if stage == SEARCH else _continued(context, trial)
+
+
+def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
+    """Takes a new trial that trains the leader longer than its recipe says."""
+    trial = context.journal.final.ask()
+    number, folder = attempt.claim_trial(context.plan.path)
+    TrialPlan(
+        trial=number,
+        stage="final",
+        trainer=context.plan.trainer.name,
+        seed=leader.seed,
+        epochs=epochs,
+        weights=_weights(context, _validated(context, leader.recipe)),
+        parent=leader.number,
+        recipe=leader.recipe,
+        sampled=leader.sampled,
+    ).write(folder)
+    trial.set_user_attr("number", number)
+    return _continued(context, trial)
+
+
+def _continued(context: Context, trial: optuna.Trial) -> Turn:
+    number = trial.user_attrs["number"]
+    plan = TrialPlan.read(attempt.trial_folder(context.plan.path, number))
+    if plan is None:
+        raise AutotuneError(f"{context.plan.path}: trial {number} has lost its recipe.toml")
+    return Turn(optuna=trial, stage=FINAL, plan=plan, recipe=_validated(context, plan.recipe))
+
+
+def _turn(context: Context, trial: optuna.Trial) -> Turn:
+    """Gives a trial of the search its number, folder and recipe, as far as it has none yet."""
+    sampled = suggest(trial, context.plan.space)
+    number = trial.user_attrs.get("number")
+    if number is None:
+        number, _ = attempt.claim_trial(context.plan.path)
+        trial.set_user_attr("number", number)
+    folder = attempt.trial_folder(context.plan.path, number)
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = TrialPlan.read(folder)
+    recipe, refused = None, None
+    try:
+        recipe = context.plan.recipe(sampled) if plan is None else _validated(context, plan.recipe)
+    except (AutotuneError, ValueError) as error:
+        text = error.message if isinstance(error, AutotuneError) else " ".join(str(error).split())
+        refused = Failure(kind="plugin", reason=f"{context.called}: the recipe is refused: {text}")
+    if plan is None:
+        values = sampled if recipe is None else recipe.model_dump(mode="json")
+        plan = TrialPlan(
+            trial=number,
+            stage="search",
+            trainer=context.plan.trainer.name,
+            seed=derived_seed("trial", context.plan.config.seed, trial.number),
+            epochs=context.plan.epochs or 1,
+            weights=None if recipe is None else _weights(context, recipe),
+            recipe=values,
+            sampled=sampled,
+        )
+        plan.write(folder)
+    return Turn(optuna=trial, stage=SEARCH, plan=plan, recipe=recipe, refused=refused)
+
+
+def _validated(context: Context, recipe: Mapping[str, Any]) -> Recipe:
+    return context.plan.trainer.recipe.model_validate(dict(recipe))
+
+
+def _weights(context: Context, recipe: Recipe) -> str | None:
+    backbone = context.plan.backbone_of(recipe)
+    return backbone.weights.digest if backbone and backbone.weights else None
