@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +65,7 @@ def prepare(
     *,
     values: Mapping[str, Any] | None = None,
     runs: str | os.PathLike[str] = "runs",
+    progress: Callable[[int, int], None] | None = None,
 ) -> Prepared:
     """Looks up model and data; keeps the model's head where its classes are the data's.
 
@@ -75,21 +75,24 @@ def prepare(
         assignments: Keys of study.toml.
         values: Further keys with their values.
         runs: Where the folders of studies lie.
+        progress: Told how many images have been looked at.
 
     Raises:
         UsageError: The model cannot be fine-tuned.
     """
+    from autotune.plan import name_for
+
     values = dict(values or {})
     fixed = {"keep_head": True, **dict(values.pop("fixed", {}))}
     values = {
-        "name": f"{_short(os.fspath(data))}-improved",
+        "name": f"{name_for(os.fspath(data))}-improved",
         **values,
         "backbones": [backbone_name(model)],
         "fixed": fixed,
     }
     if any(word.partition("=")[0].strip() == "name" for word in assignments):
         del values["name"]
-    plan = prepare_search(data, assignments, values=values, runs=runs)
+    plan = prepare_search(data, assignments, values=values, runs=runs, progress=progress)
     if len(plan.backbones) != 1:
         raise UsageError(f"{os.fspath(model)}: the trainer {plan.trainer.name!r} does not start from a trained model")
     return Prepared(plan=plan, backbone=next(iter(plan.backbones.values())))
@@ -159,7 +162,3 @@ def _judge(plan: Plan, outcome: Outcome, before: Probabilities | None, sides: Se
     scored = sum(trial.value is not None for trial in study.trials)
     comparison = compare(before, after, labels, goal, candidates=scored)
     return Improvement(study=study, comparison=comparison, verdict=comparison.verdict, went_on=outcome.went_on)
-
-
-def _short(data: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", Path(data).name).strip(".-") or "data"

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune.errors import Interrupted, StudyError
+from autotune.errors import AutotuneError, StudyError
 from autotune.model import Model
 from autotune.plugins import Plugins, load_plugins
 from autotune.study import Study
 
 if TYPE_CHECKING:
     from autotune.config import StudyConfig
+    from autotune.engine import Clock
     from autotune.plan import Plan
 
 DEFAULT_DATA = "digits"
@@ -40,7 +42,7 @@ def prepare(
     *,
     values: Mapping[str, Any] | None = None,
     runs: str | os.PathLike[str] = "runs",
-    plugins: Plugins | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Reads what is asked for and looks everything up; nothing is written into the study's folder.
 
@@ -50,7 +52,7 @@ def prepare(
         assignments: ``key=value`` lines, as on the command line.
         values: Further keys with their values.
         runs: Where the folders of studies lie.
-        plugins: The plugins, if they are loaded already.
+        progress: Told how many images have been looked at, and how many there are.
 
     Raises:
         AutotuneError: The request, the data, the weights or the folder cannot be used.
@@ -58,7 +60,7 @@ def prepare(
     from autotune.plan import resolve
 
     config, home = read_request(data, assignments, values=values, runs=Path(runs))
-    return resolve(config, plugins or load_plugins(), runs=home)
+    return resolve(config, load_plugins(), runs=home, progress=progress)
 
 
 def read_request(
@@ -76,9 +78,15 @@ def read_request(
     if file is None and "data" not in values and not any(a.partition("=")[0].strip() == "data" for a in assignments):
         values["data"] = DEFAULT_DATA if data is None else os.fspath(data)
     config = read_config(file, assignments, values)
-    # A study that lies elsewhere goes on where it lies.
-    stays = file is not None and config.made and file.resolve().parent.name == config.name
-    return config, file.resolve().parent.parent if stays and file is not None else runs
+    if file is not None and config.made and file.resolve().parent.name == config.name:
+        return config, _near(file.resolve().parent.parent)  # a study that lies elsewhere goes on where it lies
+    return config, runs
+
+
+def _near(folder: Path) -> Path:
+    """The folder relative to the current one, if it lies there: people copy the paths that are printed."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def study_file(path: Path) -> Path | None:
@@ -91,7 +99,7 @@ def study_file(path: Path) -> Path | None:
 def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | None = None) -> Outcome:
     """Searches until the totals are reached, hands over the best model and writes the report.
 
-    Interrupted at any point, the same call again goes on; what is missing of the best model or the report is made up.
+    Interrupted at any point, the same call again goes on, and makes up what is missing of the best model or the report.
 
     Args:
         plan: What `prepare` returned.
@@ -103,35 +111,57 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
         StudyError: Every trial failed, or another process is searching in the study's folder.
     """
     from autotune import engine
-    from autotune.after.handover import finish
-    from autotune.reporting.report import write_report
 
+    loader = functools.partial(load_model, plugins=plan.plugins)
     for number, observer in enumerate(observers):
         plan.plugins.register(observer, f"{type(observer).__name__.lower()}-{number}")
     clock = engine.Clock(plan.path, plan.config.time, started=time.monotonic() if started is None else started)
-    plan.path.mkdir(parents=True, exist_ok=True)
+    if not engine.is_study(plan.path):
+        plan.write()
     with engine.claim(plan.path):
-        try:
-            study = engine.run_search(plan, clock)
-        except Interrupted:
-            finish(plan, engine.snapshot(plan.path, load_model), score=False)
-            raise
-        changed = finish(plan, study, deadline=clock.deadline)
-        clock.save()
-        study = engine.snapshot(plan.path, load_model)
-        if changed or not (study.path / "report.md").is_file():
-            write_report(study)
-            plan.plugins.notify("autotune_study_finished", study=study)
+        plan.write()
+        study = engine.snapshot(plan.path, loader)
+        went_on = study.state != "done"
+        if went_on:
+            try:
+                study = engine.run_search(plan, clock=clock)
+            except StudyError:
+                raise
+            except AutotuneError:
+                _hand_over(plan, clock, score=False)
+                raise
+        _hand_over(plan, clock, report=went_on)
+        study = engine.snapshot(plan.path, loader)
+    if went_on:
+        plan.plugins.notify("autotune_study_finished", study=study)
     if study.best is None:
         raise _nothing(study)
-    return Outcome(study=study, went_on=changed)
+    return Outcome(study=study, went_on=went_on)
 
 
-def load_model(folder: Path, device: str = "cpu") -> Model:
-    """Loads a handed-over model from the folder that holds its checkpoint."""
+def _hand_over(plan: Plan, clock: Clock, *, score: bool = True, report: bool = True) -> None:
+    """Makes up what is missing of the best model and of the report."""
+    from autotune import engine
+    from autotune.after.handover import finish
+    from autotune.reporting.report import write_report
+
+    changed = finish(plan, engine.snapshot(plan.path, load_model), deadline=clock.deadline, score=score)
+    clock.save()
+    if changed or report or not (plan.path / "report.md").is_file():
+        write_report(engine.snapshot(plan.path, load_model))
+
+
+def load_model(folder: Path, device: str = "cpu", *, plugins: Plugins | None = None) -> Model:
+    """Loads a handed-over model from the folder that holds its checkpoint.
+
+    Args:
+        folder: A ``best/`` folder, wherever it was copied to.
+        device: A torch device name, or ``auto``.
+        plugins: The plugins, if they are loaded already.
+    """
     from autotune.plan import open_checkpoint
 
-    spec, checkpoint = open_checkpoint(folder / "model.safetensors", load_plugins())
+    spec, checkpoint = open_checkpoint(folder / "model.safetensors", plugins or load_plugins())
     if spec.device is not None:
         device = spec.device(device)
     return spec.build().load(checkpoint, device)

@@ -83,6 +83,7 @@ def _write(plan: Plan, study: Study, chosen: Chosen, candidates: tuple[Finalist,
         **host,
         **facts,
         "complete": True,
+        **_origin(chosen),
         "study": study.name,
         "trial": chosen.finalist.trial.number,
         "epochs_done": point.at,
@@ -102,6 +103,17 @@ def _write(plan: Plan, study: Study, chosen: Chosen, candidates: tuple[Finalist,
         folder.rename(old)
     new.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _origin(chosen: Chosen) -> dict[str, Any]:
+    """What a copy of the folder needs to know of its backbone when the study's own backbones are gone."""
+    from autotune.lookup import architecture
+
+    backbone = chosen.checkpoint.backbone
+    if backbone is None:
+        return {}
+    licence = backbone.weights.licence if backbone.weights is not None else None
+    return {"architecture": architecture(backbone.name), "licence": licence}
 
 
 def _recover(folder: Path) -> None:

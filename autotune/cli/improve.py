@@ -35,11 +35,11 @@ def command(
     """  # fmt: skip
     from autotune import improving
     from autotune.reporting import messages, planned
-    from autotune.reporting.live import Live
+    from autotune.reporting.live import Live, Looking
 
     assigned = options.assignments(words, time=time, trials=trials, name=name)
     live = None if quiet else Live()
-    prepared = improving.prepare(model, data, assigned, runs=runs)
+    prepared = improving.prepare(model, data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
         click.echo(planned.opening(prepared.plan))
     with live or contextlib.nullcontext():

@@ -34,12 +34,12 @@ def command(
     """
     from autotune import searching
     from autotune.reporting import messages, planned
-    from autotune.reporting.live import Live
+    from autotune.reporting.live import Live, Looking
 
     data, rest = options.split_data(words)
     assigned = options.assignments(rest, time=time, trials=trials, name=name)
     live = None if quiet else Live()
-    plan = searching.prepare(data, assigned, runs=runs)
+    plan = searching.prepare(data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
         click.echo(planned.opening(plan))
     with live or contextlib.nullcontext():

@@ -21,10 +21,11 @@ def command(
     """
     from autotune import searching
     from autotune.reporting import planned
+    from autotune.reporting.live import Looking
 
     data, rest = options.split_data(words)
     assigned = options.assignments(rest, time=time, trials=trials, name=name)
-    plan = searching.prepare(data, assigned, runs=runs)
+    plan = searching.prepare(data, assigned, runs=runs, progress=Looking())
     if as_json:
         terminal.show_json(planned.plan_record(plan))
     else:

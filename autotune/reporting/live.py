@@ -18,6 +18,35 @@ if TYPE_CHECKING:
     from rich.spinner import Spinner
 
 
+class Looking:
+    """Says how many images have been looked at, where that takes more than a moment.
+
+    Args:
+        stream: Where it writes; standard error by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._said = time.monotonic()
+        self._open = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Told how many images are done, and how many there are."""
+        terminal, now = self._stream.isatty(), time.monotonic()
+        if done < total and now - self._said >= (0.5 if terminal else 10):
+            self._said, self._open = now, terminal
+            end = "" if terminal else "\n"
+            print(
+                f"\rlooking at the images: {done:,} of {total:,}"[not terminal :],
+                end=end,
+                file=self._stream,
+                flush=True,
+            )
+        elif done >= total and self._open:
+            print("\r" + 60 * " " + "\r", end="", file=self._stream, flush=True)
+            self._open = False
+
+
 class Live(Tracker):
     """Shows trial, epoch, best so far, time left and images a second.
 

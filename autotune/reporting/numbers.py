@@ -6,14 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
 from autotune.objective import Objective
 from autotune.study import Study, Trial
 
-FEW = 6
-"""Up to so many distinct numbers are groups of their own; more are cut into three ranges."""
+RANGES = 3
+"""Numbers are cut into at most so many ranges, where they are not a few values that come again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,21 +83,19 @@ def epochs(trial: Trial) -> float:
 
 
 def effects(study: Study) -> tuple[Effect, ...]:
-    """How the score went along with every sampled hyperparameter, the widest apart first.
-
-    Hyperparameters with a single value or range are left out.
-    """
+    """How the score went along with every hyperparameter that differed between trials, the widest apart first."""
     scored = ranking(study)
-    names = dict.fromkeys(name for trial in scored for name in trial.sampled)
+    names = dict.fromkeys(name for trial in scored for name in trial.recipe)
     found = [e for name in names if (e := _effect(name, scored, study.objective)) is not None]
     return tuple(sorted(found, key=lambda e: -e.spread))
 
 
 def _effect(name: str, scored: Sequence[Trial], objective: Objective) -> Effect | None:
-    pairs = [(t.sampled[name], t.value) for t in scored if name in t.sampled and t.value is not None]
+    pairs = [(t.recipe[name], t.value) for t in scored if name in t.recipe and t.value is not None]
     values = sorted({v for v, _ in pairs}, key=lambda v: (str(type(v)), v))
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    label = _ranges(values) if numeric and len(values) > FEW else {v: _text(v) for v in values}
+    ranges = min(RANGES, len(pairs) // 2) if numeric and len(values) > max(2, len(pairs) / 2) else 0
+    label = _ranges(values, ranges) if ranges else {v: _text(v) for v in values}
     groups: dict[str, list[float]] = {}
     for value, score in sorted(pairs, key=lambda p: values.index(p[0])):
         groups.setdefault(label[value], []).append(score)
@@ -111,9 +110,10 @@ def _effect(name: str, scored: Sequence[Trial], objective: Objective) -> Effect 
     )  # fmt: skip
 
 
-def _ranges(values: Sequence[float]) -> Mapping[Any, str]:
-    """Cuts sorted numbers into three ranges of about equally many."""
-    cut = [values[math.floor(i * len(values) / 3) : math.floor((i + 1) * len(values) / 3)] for i in range(3)]
+def _ranges(values: Sequence[float], ranges: int) -> Mapping[Any, str]:
+    """Cuts sorted numbers into ranges of about equally many."""
+    edges = [math.floor(i * len(values) / ranges) for i in range(ranges + 1)]
+    cut = [values[low:high] for low, high in pairwise(edges)]
     return {v: f"{_text(part[0])} .. {_text(part[-1])}" for part in cut for v in part}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.checkpoint import write_atomically
+from autotune.durations import format_duration
 from autotune.reporting import numbers
 from autotune.reporting.tables import cell, duration, markdown
 from autotune.study import Study, Trial
@@ -70,12 +71,13 @@ def next_steps(study: Study) -> tuple[tuple[str, str], ...]:
     return (
         (f"autotune predict {folder} IMAGES...", "use the model"),
         (f"autotune evaluate {folder} --unlock-test", "measure it once on the locked test images"),
-        (f"autotune search {folder}/study.toml time={_longer(study)}", "let the same study go on"),
+        (f"autotune search {folder}/study.toml {_longer(study)}", "let the same study go on"),
     )
 
 
 def _longer(study: Study) -> str:
-    return duration(2 * study.time) if study.time else "30m"
+    totals = [f"time={format_duration(2 * study.time)}"] if study.time else []
+    return " ".join(totals + ([f"trials={2 * study.wanted}"] if study.wanted else []))
 
 
 def _head(study: Study) -> str:
@@ -158,7 +160,7 @@ def _mattered(study: Study) -> str:
         for i, group in enumerate(effect.groups)
     ]
     text = (
-        f"Scores by what was sampled, widest apart first, over {len(numbers.ranking(study))} scored trials. These are "
+        f"Scores by hyperparameter, widest apart first, over {len(numbers.ranking(study))} scored trials. These are "
         "associations: the sampler favours what went well, and trials differ in more than one thing."
     )
     return f"## What mattered\n\n{text}\n\n" + markdown(["", "value", "trials", "best", "median"], rows)
