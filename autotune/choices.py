@@ -15,7 +15,7 @@ from autotune.errors import AutotuneError, PluginError
 from autotune.fields import as_table, field_problems, normalised, only_value
 from autotune.plugins import Plugins
 from autotune.sizes import SIZE, check_sizes
-from autotune.space import Scalar, SearchSpace
+from autotune.space import Choice, Scalar, SearchSpace
 from autotune.spaces import base_space, default_space, study_space, written_space
 from autotune.specs import Presets, TrainerSpec
 
@@ -165,14 +165,18 @@ def _portfolio(
     dataset: Dataset,
     field: str | None,
 ) -> tuple[Mapping[str, Scalar], ...]:
-    """The proposals of plugins without what is fixed, each once, the candidates in turn; else the defaults."""
+    """The proposals of plugins without what is fixed, each once; the recipe's defaults where there are none.
+
+    The first is tried with every candidate, so that candidates compare; the others with the first candidate.
+    """
     proposals: list[dict[str, Scalar]] = []
     for proposal in plugins.warm_starts(trainer, space, dataset.data):
         rest = {n: v for n, v in proposal.items() if n in searched}
         if rest not in proposals:
             proposals.append(rest)
-    proposals = proposals or [{}]
-    if field is not None and field in searched:
-        names = searched[field].values  # type: ignore[union-attr]
-        proposals = [{field: names[i % len(names)], **p} for i, p in enumerate(proposals)]
-    return tuple(proposals)
+    first, *others = proposals or [{}]
+    dimension = searched[field] if field is not None and field in searched else None
+    if field is None or not isinstance(dimension, Choice):
+        return (first, *others)
+    each = [{field: name, **first} for name in dimension.values]
+    return tuple([*each, *({field: dimension.values[0], **p} for p in others)])

@@ -95,6 +95,9 @@ class StudyConfig(BaseModel):
         default=None, ge=1, description="Length of a full training; by default fitted to the time."
     )
     seed: int = Field(default=0, ge=0, description="Everything random derives from it.")
+    trial_seed: int | None = Field(
+        default=None, ge=0, description="The first trial's own seed, to repeat a trial; by default derived from seed."
+    )
     sampler: Sampler = Field(default="tpe", description=f"What proposes recipes: {', '.join(SAMPLERS)}.")
     pruner: Pruner = Field(default="halving", description="What ends hopeless trials early: halving, or none.")
     backbones: Annotated[tuple[str, ...] | None, BeforeValidator(_names)] = Field(

@@ -112,7 +112,9 @@ def _choice(
         problems += [f"space.{line}" for line in value_problems(recipe, name, value, registries)]
     if problems:
         return None, problems
-    return Choice(tuple(dict.fromkeys(normalised(recipe, name, v) for v in values))), []
+    marks = [mark for mark in recipe.model_fields[name].metadata if isinstance(mark, Choice)]
+    unique = tuple(dict.fromkeys(normalised(recipe, name, v) for v in values))
+    return Choice(unique, registry=marks[0].registry if marks else None), []
 
 
 def value_problems(

@@ -92,10 +92,8 @@ class Plan:
 
     def paced(self, epochs: int, *reasons: str) -> Plan:
         """The plan with a length for full trainings that the study itself has found."""
-        reasons = (*self.reasons, *reasons)
-        made = {**self.config.made, "reasons": list(reasons)}
-        config = self.config.model_copy(update={"epochs": epochs, "made": made})
-        return replace(self, config=config, epochs=epochs, reasons=reasons)
+        config = self.config.model_copy(update={"epochs": epochs})
+        return replace(self, config=config, epochs=epochs, reasons=(*self.reasons, *reasons))
 
     def write(self) -> None:
         """Writes study.toml into the study's folder, atomically; makes the folder.
@@ -105,9 +103,16 @@ class Plan:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            write_study_file(self.path, self.config)
+            write_study_file(self.path, self._as_it_stands())
         except OSError as error:
             raise StudyError(f"{self.path}: cannot be written ({error.strerror})") from error
+
+    def _as_it_stands(self) -> StudyConfig:
+        """The configuration with what was decided since the plan was made."""
+        made = {**self.config.made, "reasons": list(self.reasons)}
+        if self.epochs is not None and "epochs" not in made.get("asked", {}):
+            made["epochs"] = self.epochs
+        return self.config.model_copy(update={"epochs": self.epochs, "made": made})
 
 
 def resolve(
@@ -137,8 +142,7 @@ def resolve(
     path = runs / name
     stored = stored_config(path)
     if stored is None:
-        asked = config.model_copy(update={"name": name, "made": {}})
-        return _plan(asked, path, plugins, stored=None, progress=progress)
+        return _plan(config.model_copy(update={"name": name}), path, plugins, stored=None, progress=progress)
     if lines := differences(config, stored):
         raise StudyError(
             f"{path}: holds another study\n" + "\n".join(f"  {line}" for line in lines),
@@ -214,20 +218,18 @@ def _plan(
     if stored is not None:
         _check_data(stored, dataset, path)
     device = trainer.device(config.device) if trainer.device else "cpu"
-    before: list[str] = []
+    asked, before = config, list[str]()
     if config.time is None and config.trials is None:
-        one = stored is None and set(config.fixed) >= set(SearchSpace.of(trainer.recipe)) - set(config.space)
-        totals = {"trials": 1} if one and config.fixed else {"time": DEFAULT_TIME}
-        before.append("neither time nor trials is given: " + ("one trial" if "trials" in totals else "15 minutes"))
-        asked = config.model_copy(update=totals)
-    else:
-        asked = config
+        asked = config.model_copy(update={"time": DEFAULT_TIME})
+        before.append("time 15m: neither a time nor a number of trials was given")
     chosen = choose(asked, trainer, plugins, dataset, device, completed=stored is not None)
     candidates = chosen.candidates
     check_unseen(candidates.backbones, dataset)
     if stored is not None:
         _check_weights(stored, candidates, path)
-    reasons = tuple(stored.made.get("reasons", ())) if stored else (*before, *chosen.reasons)
+        reasons = tuple(stored.made.get("reasons", ()))
+    else:
+        reasons = (*before, *chosen.reasons, *_changes(config.made, dataset, candidates))
     full = _completed(asked, stored, chosen, dataset, device, reasons)
     return Plan(
         config=full,
@@ -285,6 +287,18 @@ def _check_weights(stored: StudyConfig, candidates: Candidates, path: Path) -> N
             )
 
 
+def _changes(made: Mapping[str, Any], dataset: Dataset, candidates: Candidates) -> list[str]:
+    """What differs here from where a handed-over study file was written; such a study is a new one."""
+    lines = []
+    if made.get("data", dataset.data.fingerprint) != dataset.data.fingerprint:
+        lines.append("the images are not those that the study file was written for")
+    for name, backbone in candidates.backbones.items():
+        digest = backbone.weights.digest if backbone.weights else None
+        if made.get("weights", {}).get(name, digest) != digest:
+            lines.append(f"the weights of {name} are not those that the study file was written for")
+    return lines
+
+
 def _completed(
     config: StudyConfig,
     stored: StudyConfig | None,
@@ -305,6 +319,8 @@ def _completed(
         "weights": weights,
         "asked": stored.made.get("asked", {}) if stored else asked_of(config),
     }
+    if stored is not None and "epochs" in stored.made:
+        made["epochs"] = stored.made["epochs"]
     if Path(dataset.location).exists():
         made["location"] = str(Path(dataset.location).resolve())
     return config.model_copy(

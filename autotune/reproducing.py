@@ -10,9 +10,10 @@ from autotune.errors import ConfigError
 
 
 def with_recipe_file(config: StudyConfig) -> StudyConfig:
-    """Puts a recipe file's hyperparameters, seed and epochs where the configuration leaves them open.
+    """Puts a recipe file's hyperparameters, seed and epochs into the configuration, and searches nothing.
 
-    What ``fixed`` says goes before the file; what ``space`` names is searched around it.
+    What was said beside the file goes before it: ``fixed.lr=0.1``, ``epochs=20``, ``trial_seed=7``. Without a time
+    or a number of trials, there is one trial.
 
     Raises:
         UsageError: The file cannot be read.
@@ -24,20 +25,28 @@ def with_recipe_file(config: StudyConfig) -> StudyConfig:
     path = path / "recipe.toml" if path.is_dir() else path
     table = read_table(path)
     recipe = table.get("recipe")
-    problems = [] if isinstance(recipe, dict) else ["has no table [recipe]; name a trial's recipe.toml"]
-    update: dict[str, Any] = {}
-    for key in ("seed", "epochs"):
-        if key in config.model_fields_set or key not in table:
+    if not isinstance(recipe, dict):
+        raise ConfigError(["has no table [recipe]; name a trial's recipe.toml"], where=str(path))
+    update: dict[str, Any] = {"recipe": None, "space": {}, "fixed": {**recipe, **config.fixed}}
+    problems = []
+    for key, name, least in (("seed", "trial_seed", 0), ("epochs", "epochs", 1)):
+        if key not in table or _said(config, name):
             continue
-        if type(table[key]) is not int or table[key] < (0 if key == "seed" else 1):
-            problems.append(f"{key} = {table[key]!r}: must be a whole number")
-        update[key] = table[key]
-    if "trainer" in table and "trainer" not in config.model_fields_set:
-        update["trainer"] = str(table["trainer"])
-    if problems or not isinstance(recipe, dict):
+        if type(table[key]) is not int or table[key] < least:
+            problems.append(f"{key} = {table[key]!r}: must be a whole number of at least {least}")
+        update[name] = table[key]
+    if problems:
         raise ConfigError(problems, where=str(path))
-    kept = {name: value for name, value in recipe.items() if name not in config.space}
-    update["fixed"] = {**kept, **config.fixed}
-    if config.backbones is None and isinstance(recipe.get("backbone"), str):
-        update["backbones"] = (update["fixed"].pop("backbone"),)
-    return config.model_copy(update={**update, "recipe": None})
+    if "trainer" not in config.model_fields_set and isinstance(table.get("trainer"), str):
+        update["trainer"] = table["trainer"]
+    if isinstance(recipe.get("backbone"), str):
+        update["backbones"] = (str(update["fixed"].pop("backbone")),)
+    if config.time is None and config.trials is None:
+        update["trials"] = 1
+    return config.model_copy(update=update)
+
+
+def _said(config: StudyConfig, key: str) -> bool:
+    """Whether a person set a key, and not autotune when it completed the file that the configuration comes from."""
+    value = getattr(config, key)
+    return value is not None and value != config.made.get(key)
