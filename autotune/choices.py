@@ -179,4 +179,4 @@ def _portfolio(
     if field is None or not isinstance(dimension, Choice):
         return (first, *others)
     each = [{field: name, **first} for name in dimension.values]
-    return tuple([*each, *({field: dimension.values[0], **p} for p in others)])
+    return (*each, *({field: dimension.values[0], **p} for p in others))

@@ -106,7 +106,8 @@ def resolve_backbone(name: str, plugins: Plugins, *, pretrained: bool = True) ->
         return backbone.with_weights(source.fetch(rest))
     except WeightsUnavailable as error:
         hint = "; ".join(dict.fromkeys(filter(None, [error.hint, _REMEDIES])))
-        raise WeightsUnavailable(f"{name}: {error.message}", hint=hint) from error
+        message = error.message if plain in error.message else f"{name}: {error.message}"
+        raise WeightsUnavailable(message, hint=hint) from error
 
 
 def architecture(name: str) -> str:

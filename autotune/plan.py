@@ -12,7 +12,6 @@ from typing import Any
 from autotune import __version__
 from autotune.backbone import Backbone
 from autotune.cache import cache_folder
-from autotune.candidates import Candidates
 from autotune.checking import backbone_field, check
 from autotune.choices import Choices, choose
 from autotune.config import DEFAULT_TIME, StudyConfig
@@ -29,7 +28,7 @@ from autotune.space import Scalar, SearchSpace
 from autotune.specs import TrainerSpec
 from autotune.studyfile import write_study_file
 from autotune.trainer import Recipe
-from autotune.trust import check_unseen
+from autotune.unchanged import changes, check_data, check_unseen, check_weights
 
 __all__ = ["Plan", "cache_folder", "open_checkpoint", "reopen", "reopen_data", "resolve", "resolve_backbone"]
 
@@ -192,7 +191,7 @@ def reopen_data(folder: Path, plugins: Plugins | None = None, *, progress: Progr
     """
     stored = _stored(folder)
     dataset = _dataset(stored, plugins or load_plugins(), progress)
-    _check_data(stored, dataset, folder)
+    check_data(stored, dataset, folder)
     return dataset
 
 
@@ -216,7 +215,7 @@ def _plan(
     trainer = plugins.trainer(config.trainer)
     dataset = _dataset(config, plugins, progress)
     if stored is not None:
-        _check_data(stored, dataset, path)
+        check_data(stored, dataset, path)
     device = trainer.device(config.device) if trainer.device else "cpu"
     asked, before = config, list[str]()
     if config.time is None and config.trials is None:
@@ -226,10 +225,10 @@ def _plan(
     candidates = chosen.candidates
     check_unseen(candidates.backbones, dataset)
     if stored is not None:
-        _check_weights(stored, candidates, path)
+        check_weights(stored, candidates.backbones, path)
         reasons = tuple(stored.made.get("reasons", ()))
     else:
-        reasons = (*before, *chosen.reasons, *_changes(config.made, dataset, candidates))
+        reasons = (*before, *chosen.reasons, *changes(config.made, dataset, candidates.backbones))
     full = _completed(asked, stored, chosen, dataset, device, reasons)
     return Plan(
         config=full,
@@ -262,41 +261,6 @@ def _dataset(config: StudyConfig, plugins: Plugins, progress: Progress | None) -
     source = plugins.open_source(location)
     fractions = Fractions(test=config.splits.test, val=config.splits.val, select=config.splits.select)
     return index(source, location=location, fractions=fractions, cache=cache_folder(), progress=progress)
-
-
-def _check_data(stored: StudyConfig, dataset: Dataset, path: Path) -> None:
-    there = (stored.made.get("data"), stored.made.get("test"))
-    now = (dataset.data.fingerprint, dataset.holdout.test_fingerprint)
-    if there != (None, None) and there != now:
-        sides = [s for s, a, b in zip(("train or val", "test"), there, now, strict=True) if a != b]
-        raise StudyError(
-            f"{path}: holds a study of other images: the {' and the '.join(sides)} images of {dataset.location} "
-            "are not those it began with",
-            hint="restore the images, or begin another study: name=...",
-        )
-
-
-def _check_weights(stored: StudyConfig, candidates: Candidates, path: Path) -> None:
-    for name, digest in dict(stored.made.get("weights", {})).items():
-        backbone = candidates.backbones.get(name)
-        now = backbone.weights.digest if backbone and backbone.weights else None
-        if backbone is not None and now != digest:
-            raise StudyError(
-                f"{path}: began with other weights of {name} ({digest}) than are here ({now})",
-                hint="put the former weights back, or begin another study: name=...",
-            )
-
-
-def _changes(made: Mapping[str, Any], dataset: Dataset, candidates: Candidates) -> list[str]:
-    """What differs here from where a handed-over study file was written; such a study is a new one."""
-    lines = []
-    if made.get("data", dataset.data.fingerprint) != dataset.data.fingerprint:
-        lines.append("the images are not those that the study file was written for")
-    for name, backbone in candidates.backbones.items():
-        digest = backbone.weights.digest if backbone.weights else None
-        if made.get("weights", {}).get(name, digest) != digest:
-            lines.append(f"the weights of {name} are not those that the study file was written for")
-    return lines
 
 
 def _completed(

@@ -1,0 +1,79 @@
+"""Whether images and weights are those that a study began with, and whether they may be used together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from autotune.backbone import Backbone
+from autotune.config import StudyConfig
+from autotune.data import Dataset
+from autotune.errors import StudyError
+
+
+def check_data(stored: StudyConfig, dataset: Dataset, path: Path) -> None:
+    """Checks that the images are those that a study began with.
+
+    Raises:
+        StudyError: Some are others; says on which sides.
+    """
+    there = (stored.made.get("data"), stored.made.get("test"))
+    now = (dataset.data.fingerprint, dataset.holdout.test_fingerprint)
+    if there != (None, None) and there != now:
+        sides = [s for s, a, b in zip(("train or val", "test"), there, now, strict=True) if a != b]
+        raise StudyError(
+            f"{path}: holds a study of other images: the {' and the '.join(sides)} images of {dataset.location} "
+            "are not those it began with",
+            hint="restore the images, or begin another study: name=...",
+        )
+
+
+def check_weights(stored: StudyConfig, backbones: Mapping[str, Backbone], path: Path) -> None:
+    """Checks that the candidates' weights are those that a study began with.
+
+    Raises:
+        StudyError: Some are others.
+    """
+    for name, digest in dict(stored.made.get("weights", {})).items():
+        backbone = backbones.get(name)
+        now = backbone.weights.digest if backbone and backbone.weights else None
+        if backbone is not None and now != digest:
+            raise StudyError(
+                f"{path}: began with other weights of {name} ({digest}) than are here ({now})",
+                hint="put the former weights back, or begin another study: name=...",
+            )
+
+
+def changes(made: Mapping[str, Any], dataset: Dataset, backbones: Mapping[str, Backbone]) -> list[str]:
+    """What differs here from where a handed-over study file was written; such a study is a new one."""
+    lines = []
+    if made.get("data", dataset.data.fingerprint) != dataset.data.fingerprint:
+        lines.append("the images are not those that the study file was written for")
+    for name, backbone in backbones.items():
+        digest = backbone.weights.digest if backbone.weights else None
+        if made.get("weights", {}).get(name, digest) != digest:
+            lines.append(f"the weights of {name} are not those that the study file was written for")
+    return lines
+
+
+def check_unseen(backbones: Mapping[str, Backbone], dataset: Dataset) -> None:
+    """Checks that no candidate was trained on images of today's val, select or test.
+
+    Raises:
+        StudyError: One was; says how many of which side.
+    """
+    locked = {
+        "val": {i for task in dataset.data.tasks for i in task.val.ids},
+        "select": set(dataset.holdout.select.ids) if dataset.holdout.select else set(),
+        "test": set(dataset.holdout.test.ids),
+    }
+    for name, backbone in backbones.items():
+        trained_on = backbone.weights.trained_on if backbone.weights else frozenset()
+        seen = {side: len(ids & trained_on) for side, ids in locked.items() if ids & trained_on}
+        if seen:
+            counts = ", ".join(f"{count:,} of {len(locked[side]):,} {side} images" for side, count in seen.items())
+            raise StudyError(
+                f"{name}: was trained on {counts} of {dataset.location}, so its scores there would mean nothing",
+                hint="use a model that was trained on other images, or the same images with the same splits",
+            )
