@@ -49,7 +49,7 @@ class DataSource(ABC):
 
     @abstractmethod
     def read(self, key: str) -> Image:
-        """Decodes one image to uint8 [H, W, 3].
+        """Decodes one image to uint8 [H, W, 3]; called from several threads at once.
 
         Raises:
             DataError: It cannot be decoded.

@@ -96,10 +96,10 @@ class IndexCache:
                 if json.loads(next(file, "null")) != {"format": _FORMAT, "place": self._place}:
                     return {}
                 return dict(_parse(json.loads(line)) for line in file)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
-            warnings.warn(f"{self.path} is damaged and is made anew: {error}", stacklevel=3)
+            warnings.warn(f"{self.path} cannot be used and is made anew: {error}", stacklevel=3)
             return {}
 
 

@@ -66,12 +66,14 @@ def describe(profile: Profile) -> list[str]:
     for side, absent in profile.absent.items():
         lines.append(f"no {side} images of {_some(map(repr, absent))}")
     if profile.copies:
-        lines.append(f"copies: {_count(profile.copies, 'image')} occur more than once; copies stay on one side")
+        lines.append(f"copies: {_count(profile.copies, 'image')} with copies; all copies of an image are on one side")
     if profile.dropped:
         lines.append(f"left out: {_count(profile.dropped, 'image')} with a copy or a group member on a locked side")
     if profile.conflicts:
         first = " = ".join(profile.conflicts[0])
-        lines.append(f"left out: copies with different labels, {len(profile.conflicts)} times, e.g. {first}")
+        lines.append(
+            f"left out: {_count(len(profile.conflicts), 'image')} whose copies bear different labels, e.g. {first}"
+        )
     if profile.broken:
         key, reason = profile.broken[0]
         example = reason if key in reason else f"{key}: {reason}"

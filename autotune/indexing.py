@@ -27,7 +27,7 @@ __all__ = ["Fractions", "describe", "index", "pixel_hash"]
 Found: TypeAlias = tuple[Item, Look]
 
 _MOST_BROKEN = 0.01
-_BATCH = 4096
+_AT_ONCE = 16
 
 
 def index(
@@ -128,16 +128,19 @@ def _look(
         except DataError as error:
             return Look(stamp="", reason=error.message)
 
+    def some(part: Sequence[Item]) -> list[Look]:
+        return [one(item) for item in part]
+
     looks: dict[str, Look] = {}
+    parts = [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]
     pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="index")
     try:
-        for start in range(0, len(items), _BATCH):
-            batch = items[start : start + _BATCH]
-            for item, look in zip(batch, pool.map(one, batch), strict=True):
+        for part, found in zip(parts, pool.map(some, parts), strict=True):
+            for item, look in zip(part, found, strict=True):
                 looks[item.key] = look
                 known.put(item.key, look)
-                if progress is not None:
-                    progress(len(looks), len(items))
+            if progress is not None:
+                progress(len(looks), len(items))
     finally:
         pool.shutdown(cancel_futures=True)
     return looks
@@ -240,4 +243,6 @@ def _digest(lines: Iterable[str]) -> str:
 
 
 def _name(location: str) -> str:
-    return re.split(r"[/\\:]", location.rstrip("/\\"))[-1].strip(". ~") or "images"
+    path = os.path.expanduser(location)
+    name = os.path.basename(os.path.abspath(path)) if os.path.exists(path) else re.split(r"[/\\:]", location)[-1]
+    return name or "images"

@@ -28,6 +28,7 @@ SIDES: tuple[Side, ...] = ("train", "val", "test", "select")
 """In the order in which a small class is given images."""
 
 _LOCKED_FIRST: tuple[Side, ...] = ("test", "select", "val", "train")
+_EACH_OTHERS: tuple[tuple[Side, Side], ...] = (("test", "val"), ("val", "test"))
 _UNITS_FOR_SELECT = 10
 
 
@@ -127,8 +128,9 @@ def split(members: Sequence[Member], fractions: Fractions) -> list[Side | None]:
     several sides, those on the most locked side (test, select, val, train) stay.
 
     The sides that a source prescribes get nothing more; those that it leaves open are cut from its train side.
-    Afterwards, where the source leaves it open, a class of three units or more has one on train, val and test, and one
-    of ten or more also on select; a class of one or two units has one on train first, then on val.
+    Afterwards, among the sides that are open, a class of three units or more has one on train, val and test, and one of
+    ten or more also on select; a smaller class has one on train first, then on val. (Units that hold several classes
+    are moved only where that takes none of their classes from a side.)
 
     Args:
         members: In any order: the result does not depend on it.
@@ -217,7 +219,8 @@ def _repair(units: Sequence[_Unit], open_sides: Sequence[Side], fractions: Fract
             if enough and not counts[label][side]:
                 spared = [unit for unit in free if spare(unit)]
                 move(side, spared or (free if side == "train" else []))
-    if "test" in open_sides and not any(unit.side == "test" for unit in units):
-        # Every class is so small that its second unit went to val: one of them is worth more as a test.
-        on_val = [unit for unit in units if unit.free and unit.side == "val"]
-        move("test", on_val if len(on_val) > 1 else [])
+    for side, other in _EACH_OTHERS:
+        if side in open_sides and not any(unit.side == side for unit in units):
+            # Every class is so small that it has a single unit beside train's, and all of these are on one side.
+            spared = [unit for unit in units if unit.free and unit.side == other]
+            move(side, spared if len(spared) > 1 else [])
