@@ -109,7 +109,7 @@ def conduct(prepared: Prepared, *, observers: Iterable[object] = (), started: fl
     old = as_it_is(prepared.backbone, plan)
     before = None if old is None else pooled_predictions(old, sides)[0]
     outcome = conduct_search(plan, observers=observers, started=started)
-    improvement = _judge(plan, outcome, before, sides)
+    improvement = _judge(prepared, outcome, before, sides)
     record = as_json({"verdict": improvement.verdict, "comparison": improvement.comparison})
     write_atomically(plan.path / "improvement.json", json.dumps(record, indent=1).encode())
     if outcome.went_on:
@@ -131,12 +131,18 @@ def backbone_name(model: str | os.PathLike[str]) -> str:
 
 
 def as_it_is(backbone: Backbone, plan: Plan) -> Model | None:
-    """The model before any training, or None where its classes are not the data's."""
+    """The model before any training, or None where its classes are not the data's.
+
+    Where a file does not say its classes, a head with the right number of them is taken to have them in sorted order,
+    as `classify` does.
+    """
     from autotune.vision import TorchModel, build_module
 
     classes = plan.dataset.data.task.classes
     weights, facts = backbone.weights, backbone.facts
-    if weights is None or weights.classes is None or set(weights.classes) != set(classes):
+    if weights is None or (weights.classes is not None and set(weights.classes) != set(classes)):
+        return None
+    if weights.classes is None and not _brings_head(backbone, len(classes)):
         return None
     preprocess = Preprocess(
         img_size=facts.input_size, crop_pct=facts.crop_pct, mean=facts.mean, std=facts.std,
@@ -146,8 +152,19 @@ def as_it_is(backbone: Backbone, plan: Plan) -> Model | None:
     return TorchModel(module, classes=classes, preprocess=preprocess, device=plan.device)
 
 
-def _judge(plan: Plan, outcome: Outcome, before: Probabilities | None, sides: Sequence[Split]) -> Improvement:
-    goal, study = plan.objective.main, outcome.study
+def _brings_head(backbone: Backbone, classes: int) -> bool:
+    """Whether the weights have a head of so many classes: then it comes out the same twice, and not empty."""
+    one, other = (backbone.build(classes, keep_head=True) for _ in range(2))
+    for name in backbone.head(one):
+        pairs = zip(one.get_submodule(name).parameters(), other.get_submodule(name).parameters(), strict=True)
+        if not all(a.equal(b) for a, b in pairs) or not any(p.any() for p in one.get_submodule(name).parameters()):
+            return False
+    return True
+
+
+def _judge(prepared: Prepared, outcome: Outcome, before: Probabilities | None, sides: Sequence[Split]) -> Improvement:
+    plan, study = prepared.plan, outcome.study
+    goal = plan.objective.main
     found = best(study)
     if before is None:
         score = found.metrics[goal.metric]
@@ -161,4 +178,7 @@ def _judge(plan: Plan, outcome: Outcome, before: Probabilities | None, sides: Se
     after, labels = pooled_predictions(found.load(plan.device), sides)
     scored = sum(trial.value is not None for trial in study.trials)
     comparison = compare(before, after, labels, goal, candidates=scored)
-    return Improvement(study=study, comparison=comparison, verdict=comparison.verdict, went_on=outcome.went_on)
+    verdict = comparison.verdict
+    if prepared.backbone.weights is not None and prepared.backbone.weights.classes is None:
+        verdict += "; the file does not name its classes, they were taken to be the data's in sorted order"
+    return Improvement(study=study, comparison=comparison, verdict=verdict, went_on=outcome.went_on)

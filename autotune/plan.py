@@ -19,7 +19,7 @@ from autotune.data import Dataset
 from autotune.errors import StudyError, UsageError
 from autotune.fields import build_recipe
 from autotune.identity import asked_of, differences, stored_config
-from autotune.indexing import Fractions, index
+from autotune.indexing import Fractions, describe, index
 from autotune.lookup import open_checkpoint, resolve_backbone
 from autotune.objective import Goal, Limit, Objective
 from autotune.plugins import Plugins, load_plugins
@@ -279,6 +279,7 @@ def _completed(
         "data": dataset.data.fingerprint,
         "test": dataset.holdout.test_fingerprint,
         "device": device,
+        "found": [line for task in dataset.data.tasks for line in describe(task.profile)],
         "reasons": list(reasons),
         "weights": weights,
         "asked": stored.made.get("asked", {}) if stored else asked_of(config),

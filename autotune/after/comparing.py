@@ -47,7 +47,8 @@ class Comparison:
         figures = f"{self.metric} {old:.3f} -> {new:.3f} on {self.n:,} held-out images, 95 % interval of the difference"
         if self.better:
             return f"better: {figures} {span}"
-        return f"not better: keep the model that you have ({figures} {span})"
+        chance = "" if self.interval[0] * self.interval[1] > 0 else ", as far as these images can tell"
+        return f"not better{chance}: keep the model that you have ({figures} {span})"
 
 
 def compare(

@@ -121,7 +121,7 @@ class Live(Tracker):
         metric = study.objective.main.metric
         parts = [f"trial {trial.number}" + (f" of {study.wanted}" if study.wanted else "")]
         if epoch is not None:
-            parts.append(f"epoch {epoch.at:g}")
+            parts.append(f"epoch {epoch.at:.3g}")
             if metric in epoch.metrics:
                 parts.append(f"{metric} {cell(float(epoch.metrics[metric]))}")
         if (leader := study.leader) is not None:

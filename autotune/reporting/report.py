@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,15 @@ def write_report(study: Study) -> Path:
 
 def report(study: Study) -> str:
     """The report in markdown."""
-    parts = [_head(study), _winner(study), _chosen(study), _ranking(study), _mattered(study), _ended(study)]
+    parts = [
+        _head(study),
+        _winner(study),
+        _improved(study),
+        _chosen(study),
+        _ranking(study),
+        _mattered(study),
+        _ended(study),
+    ]
     return "\n\n".join(p for p in [*parts, _time(study), _next(study)] if p) + "\n"
 
 
@@ -115,6 +124,12 @@ def _winner(study: Study) -> str:
         lines.append(f"- {metric} on the images kept for the choice among finalists: {cell(best.select[metric])}")
     lines += ["", markdown(["hyperparameter", "value"], list(best.trial.recipe.items()))]
     return "\n".join(lines)
+
+
+def _improved(study: Study) -> str:
+    """What `autotune improve` found; it keeps that beside the report."""
+    path = study.path / "improvement.json"
+    return f"## Better than before?\n\n{json.loads(path.read_text())['verdict']}" if path.is_file() else ""
 
 
 def _chosen(study: Study) -> str:
