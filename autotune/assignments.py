@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -46,6 +47,7 @@ class Wishes:
     def over(self, tables: Mapping[str, Any]) -> dict[str, Any]:
         """The file's tables with everything said put over them; the given tables stay as they are."""
         merged = _copy(tables)
+        self._make_way(merged)
         for place, (value, said) in self._said.items():
             table = merged
             for part in place[:-1]:
@@ -55,10 +57,20 @@ class Wishes:
                     break
                 table = inner
             else:
-                if place[0] == "space" and len(place) == 3:
-                    _give_way(table, place[2])
                 table[place[-1]] = value
         return merged
+
+    def _make_way(self, tables: dict[str, Any]) -> None:
+        """A range that is said takes the place of the file's values, and values that of its range."""
+        ranges = tables.get("space")
+        for place in self._said:
+            if place[0] != "space" or len(place) != 3 or not isinstance(ranges, dict):
+                continue
+            table = ranges.get(place[1])
+            if isinstance(table, dict):
+                other = [key for key in table if (key == "values") != (place[2] == "values")]
+                for key in other:
+                    del table[key]
 
     def _say(self, key: str, value: Any, said: str) -> None:
         parts = tuple(part.strip() for part in key.split("."))
@@ -81,7 +93,8 @@ class Wishes:
             return text
         value = table["value"]
         field = self._fields.get(key)
-        only_text = field is not None and field.annotation in (str, str | None)
+        kinds = () if field is None else get_args(field.annotation) or (field.annotation,)
+        only_text = bool(kinds) and all(kind in (str, NoneType) or isinstance(kind, str) for kind in kinds)
         if isinstance(value, datetime.date | datetime.time):
             return text
         return text if only_text and not isinstance(value, str | list | dict) else value
@@ -93,14 +106,6 @@ def _leaves(place: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...
             yield from _leaves((*place, str(key)), inner)
     else:
         yield place, value
-
-
-def _give_way(table: dict[str, Any], key: str) -> None:
-    """Values take the place of a file's range, and a range that of its values."""
-    if key == "values":
-        table.clear()
-    else:
-        table.pop("values", None)
 
 
 def _copy(table: Mapping[str, Any]) -> dict[str, Any]:

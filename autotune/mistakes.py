@@ -52,6 +52,8 @@ def lines_of(
     """
     lines: dict[str, dict[str, None]] = {}
     for detail in error.errors(include_url=False):
+        if detail["type"] == "too_short" and detail["input"]:
+            continue  # pydantic counts the valid entries only, and the wrong ones are told anyway
         loc = _place(detail["loc"])
         line = _line(detail, loc, model, also or {})
         lines.setdefault(loc[0] if loc else "", {}).setdefault(line)
