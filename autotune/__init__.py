@@ -63,7 +63,13 @@ if TYPE_CHECKING:
     from autotune.model import Model as Model, Preprocess as Preprocess
     from autotune.objective import Goal as Goal, Limit as Limit, Objective as Objective
     from autotune.plugins import register as register
-    from autotune.space import Choice as Choice, Float as Float, Int as Int, SearchSpace as SearchSpace
+    from autotune.space import (
+        Choice as Choice,
+        Float as Float,
+        Int as Int,
+        Scalar as Scalar,
+        SearchSpace as SearchSpace,
+    )
     from autotune.specs import (
         AugmentationSpec as AugmentationSpec,
         BackboneSourceSpec as BackboneSourceSpec,
@@ -76,7 +82,14 @@ if TYPE_CHECKING:
     )
     from autotune.study import Best as Best, Failure as Failure, Point as Point, Study as Study, Trial as Trial
     from autotune.tracker import Tracker as Tracker
-    from autotune.trainer import Epoch as Epoch, Recipe as Recipe, Run as Run, Trainer as Trainer, World as World
+    from autotune.trainer import (
+        Epoch as Epoch,
+        Recipe as Recipe,
+        Run as Run,
+        StopReason as StopReason,
+        Trainer as Trainer,
+        World as World,
+    )
 
 __version__ = "0.1.0"
 
@@ -96,14 +109,14 @@ _HOMES = {
     "autotune.launcher": "Launcher WorkerSpec WorkerState WorkerStatus",
     "autotune.model": "Model Preprocess",
     "autotune.objective": "Goal Limit Objective",
-    "autotune.space": "Choice Float Int SearchSpace",
+    "autotune.space": "Choice Float Int Scalar SearchSpace",
     "autotune.plugins": "register",
     "autotune.specs": (
         "AugmentationSpec BackboneSourceSpec DataSourceSpec ExporterSpec LauncherSpec Presets TrainerSpec WeightsSpec"
     ),
     "autotune.study": "Best Failure Point Study Trial",
     "autotune.tracker": "Tracker",
-    "autotune.trainer": "Epoch Recipe Run Trainer World",
+    "autotune.trainer": "Epoch Recipe Run StopReason Trainer World",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

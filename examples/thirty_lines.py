@@ -41,10 +41,8 @@ class MeansTrainer(autotune.Trainer[MeansRecipe]):
         train, val, classes = data.task.train, data.task.val, data.task.classes
         pixels = np.stack([train.image(i) for i in range(len(train))]).reshape(len(train), -1) / 255
         images = [val.image(i) for i in range(len(val))]
-        model = MeansModel(classes, np.zeros((len(classes), pixels.shape[1])))
-        done = 0
-        if run.resume:
-            model, done = self.load(run.resume), run.resume.facts["at"]
+        model = self.load(run.resume) if run.resume else MeansModel(classes, np.zeros((len(classes), pixels.shape[1])))
+        done = run.resume.facts["at"] if run.resume else 0
         for at in range(done + 1, run.epochs + 1):
             order = np.random.default_rng([run.seed, at]).permutation(len(train))
             for batch in np.array_split(order, 20):
