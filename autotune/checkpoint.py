@@ -124,4 +124,4 @@ def _serialise(tensors: Mapping[str, Any]) -> bytes:
     import numpy as np
     from safetensors.numpy import save as save_numpy
 
-    return save_numpy({n: np.ascontiguousarray(t) for n, t in tensors.items()})
+    return save_numpy({n: np.asarray(t, order="C") for n, t in tensors.items()})
