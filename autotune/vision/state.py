@@ -13,9 +13,14 @@ from autotune.vision.optim import optimizer_tensors, restore_optimizer
 MODEL, MEAN, OPTIMIZER = "model/", "mean/", "opt/"
 
 
-def capture(trained: Trained) -> dict[str, torch.Tensor]:
-    """Trained tensors, their average, and the optimiser's state, under the names that the average uses."""
-    tensors = {MODEL + n: t.detach() for n, t in trained.average.live.items()}
+def capture(trained: Trained, frozen: Mapping[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
+    """Trained tensors, their average, and the optimiser's state, under the names that the average uses.
+
+    Args:
+        trained: The training.
+        frozen: Further tensors to keep, where no file of weights could give them back.
+    """
+    tensors = {MODEL + n: t.detach() for n, t in {**(frozen or {}), **trained.average.live}.items()}
     tensors |= {MEAN + n: t for n, t in trained.average.mean.items()}
     return tensors | {OPTIMIZER + n: t for n, t in optimizer_tensors(trained.optimizer, _names(trained)).items()}
 
@@ -44,7 +49,7 @@ def averaged(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """
     live = {n.removeprefix(MODEL): t for n, t in tensors.items() if n.startswith(MODEL)}
     mean = {n.removeprefix(MEAN): t for n, t in tensors.items() if n.startswith(MEAN)}
-    return {n: mean[n] if t.is_floating_point() else t for n, t in live.items()}
+    return {n: mean.get(n, t) if t.is_floating_point() else t for n, t in live.items()}
 
 
 def _names(trained: Trained) -> dict[int, str]:
