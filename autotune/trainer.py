@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autotune.backbone import Backbone, Facts
     from autotune.data import Data
     from autotune.model import Model
+    from autotune.specs import AugmentationSpec
 
 StopReason: TypeAlias = Literal["prune", "pause", "deadline"]
 
@@ -82,6 +83,7 @@ class Run(ABC):
         resume: The newest valid checkpoint of an earlier attempt, or None.
         cache: A folder for what other trials may reuse.
         backbone: The backbone that the recipe names, with its weights, or None if it names none.
+        augmentations: The installed augmentation policies by name.
     """
 
     trial: int
@@ -93,6 +95,7 @@ class Run(ABC):
     resume: Checkpoint | None
     cache: Path
     backbone: Backbone | None
+    augmentations: Mapping[str, AugmentationSpec]
 
     @abstractmethod
     def save(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> Checkpoint:
