@@ -81,7 +81,7 @@ def choose(
         candidates=candidates,
         space=searched,
         fixed=fixed,
-        portfolio=_portfolio(trainer, plugins, space, searched, dataset, field),
+        portfolio=_portfolio(trainer, plugins, default, searched, dataset, field),
         reasons=(*candidates.reasons, *presets.reasons),
         written_fixed={n: v for n, v in fixed.items() if n != field},
         written_space={n: as_table(d) for n, d in searched.items() if n != field},
@@ -160,7 +160,7 @@ def _fitting(found: Candidates, size: int) -> Candidates:
 def _portfolio(
     trainer: TrainerSpec,
     plugins: Plugins,
-    space: SearchSpace,
+    default: SearchSpace,
     searched: SearchSpace,
     dataset: Dataset,
     field: str | None,
@@ -170,7 +170,9 @@ def _portfolio(
     The first is tried with every candidate, so that candidates compare; the others with the first candidate.
     """
     proposals: list[dict[str, Scalar]] = []
-    for proposal in plugins.warm_starts(trainer, space, dataset.data):
+    # What is fixed is asked about with its default range: a proposal that names it is still worth trying without.
+    wide = SearchSpace({**default, **searched})
+    for proposal in plugins.warm_starts(trainer, wide, dataset.data):
         rest = {n: v for n, v in proposal.items() if n in searched}
         if rest not in proposals:
             proposals.append(rest)

@@ -56,7 +56,7 @@ def lines_of(
             continue  # pydantic counts the valid entries only, and the wrong ones are told anyway
         loc = _place(detail["loc"])
         line = _line(detail, loc, model, also or {})
-        lines.setdefault(loc[0] if loc else "", {}).setdefault(line)
+        lines.setdefault(str(detail["loc"][0]) if loc else "", {}).setdefault(line)
     return {key: list(unique) for key, unique in lines.items()}
 
 
