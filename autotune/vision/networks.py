@@ -50,7 +50,7 @@ def blocks_by_structure(module: torch.nn.Module, head: Sequence[str]) -> Blocks:
         module: The network.
         head: Names of the submodules that make up its head.
     """
-    weights = {n for n, p in module.named_parameters() if p.dim() > 1 and not lies_within(n, head)}
+    weights = {name for name in _weights(module) if not lies_within(name, head)}
     parts = [name for name, _ in module.named_children()]
     while sum(any(lies_within(w, [p]) for w in weights) for p in parts) < FEWEST_PARTS:
         inner = {p: _weighted_children(module, p, weights) for p in parts}
@@ -74,7 +74,7 @@ def blocks_by_group(module: torch.nn.Module, head: Sequence[str], group_of: Mapp
         head: Names of the submodules that make up its head.
         group_of: The group of every parameter and buffer, counted from the stem.
     """
-    weights = {n for n, p in module.named_parameters() if p.dim() > 1}
+    weights = _weights(module)
     groups: dict[int, list[str]] = {}
     for name in tensor_names(module):
         if not lies_within(name, head):
@@ -83,7 +83,7 @@ def blocks_by_group(module: torch.nn.Module, head: Sequence[str], group_of: Mapp
 
 
 def merge_strays(groups: Sequence[Sequence[str]], weights: Iterable[str]) -> Blocks:
-    """Joins groups without a weight of two or more dimensions, e.g. a last norm, to the block beneath them.
+    """Joins groups without a layer's weight, e.g. a last norm or position embeddings, to the block beneath them.
 
     Args:
         groups: Names of tensors, from the stem to the top.
@@ -99,6 +99,11 @@ def merge_strays(groups: Sequence[Sequence[str]], weights: Iterable[str]) -> Blo
             merged.append([*waiting, *group])
             waiting = []
     return tuple(tuple(block) for block in merged)
+
+
+def _weights(module: torch.nn.Module) -> set[str]:
+    """Names of the weights of layers: of two or more dimensions, so no norms, and no embeddings of positions."""
+    return {n for n, p in module.named_parameters() if p.dim() > 1 and n.endswith("weight")}
 
 
 def _weighted_children(module: torch.nn.Module, part: str, weights: set[str]) -> list[str]:

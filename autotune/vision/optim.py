@@ -88,5 +88,6 @@ def restore_optimizer(
             for key, value in tensors.items():
                 if key.startswith(prefix):
                     short = key[len(prefix) :]
-                    # AdamW counts steps on the CPU unless it is fused on a GPU, where the counter lies there.
-                    state[short] = value.clone().to(parameter.device)
+                    # In the parameter's own memory layout: fused kernels walk both in the order of their bytes.
+                    same = value.shape == parameter.shape
+                    state[short] = torch.empty_like(parameter).copy_(value) if same else value.to(parameter.device)

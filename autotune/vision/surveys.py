@@ -101,5 +101,18 @@ class Surveys:
             return {}
 
 
+def ship(path: Path, version: str, surveys: Mapping[str, Survey]) -> None:
+    """Writes the file that a source brings, one line a name.
+
+    Args:
+        path: The file.
+        version: The library's version.
+        surveys: By name.
+    """
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(s.to_json())}" for name, s in sorted(surveys.items()))
+    head = f'"version": {json.dumps(version)}, "revision": {REVISION}, "surveys"'
+    write_atomically(path, f"{{{head}: {{\n{lines}\n}}}}\n".encode())
+
+
 def _fields() -> list[str]:
     return [field.name for field in fields(Facts)]

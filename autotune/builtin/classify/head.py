@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
@@ -117,16 +118,16 @@ class HeadPhase:
         passes, at = 0, 0.0
         if fitting.run.resume is not None:
             passes, at = fitting.go_on(trained, fitting.run.resume)
-        while at < fitting.run.epochs - 0.5 and asking.reason is None:
-            seen = 0
-            for _ in range(1 + (fitting.recipe.head_epochs if passes == 0 else 0)):
+        while at < fitting.run.epochs and asking.reason is None:
+            wanted, seen = 1 + (fitting.recipe.head_epochs if passes == 0 else 0), 0
+            for _ in range(wanted):
                 seen += self._pass(trained, feed, passes, asking)
                 passes += 1
                 if asking.reason is not None:
                     break
             if asking.reason in ("pause", "prune"):
                 return
-            at = min(at + 1, float(fitting.run.epochs))
+            at = math.floor(at) + seen / (wanted * len(feed))
             with trained.average.applied():
                 probabilities = evaluate(trained.module, check, fitting.placement)
             yield fitting.epoch(probabilities, trained, passes, at, seen)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -184,7 +185,7 @@ class Fitting:
         done, at = 0, 0.0
         if self.run.resume is not None:
             done, at = self.go_on(self.trained, self.run.resume)
-        while at < self.run.epochs - 0.5 and asking.reason is None:
+        while at < self.run.epochs and asking.reason is None:
             seen = train_epoch(
                 self.trained,
                 self.train,
@@ -195,7 +196,7 @@ class Fitting:
             )
             if asking.reason in ("pause", "prune"):
                 return
-            done, at = done + 1, min(at + seen / len(self.train), float(self.run.epochs))
+            done, at = done + 1, math.floor(at) + seen / len(self.train)
             with self.trained.average.applied():
                 probabilities = evaluate(self.module, self.val, self.placement)
             yield self.epoch(probabilities, self.trained, done, at, seen)

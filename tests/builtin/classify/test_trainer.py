@@ -15,7 +15,7 @@ from autotune.testing import TrainerCase, TrainerSuite, tiny_data
 QUICK = {"img_size": 32, "batch_size": 16, "head_epochs": 2}
 
 
-def case(name: str, **values: object) -> TrainerCase:
+def tiny(name: str, **values: object) -> TrainerCase:
     """``classify`` on a tiny network with random weights."""
     plugins = load_plugins()
     return TrainerCase(
@@ -31,33 +31,39 @@ def case(name: str, **values: object) -> TrainerCase:
 class TestHeadOnly(TrainerSuite):
     """The head on frozen features keeps a trainer's promises."""
 
-    case = case("test_efficientnet", unfreeze=0)
+    def case(self) -> TrainerCase:
+        """What it is tried with."""
+        return tiny("test_efficientnet", unfreeze=0)
 
 
 class TestTopBlocks(TrainerSuite):
     """Part of the blocks, with augmentation and both ways to mix, keeps a trainer's promises."""
 
-    case = case("test_resnet", unfreeze_share=0.5, augment="trivial", mixup=0.2, cutmix=0.5, drop=0.2)
+    def case(self) -> TrainerCase:
+        """What it is tried with."""
+        return tiny("test_resnet", unfreeze_share=0.5, augment="trivial", mixup=0.2, cutmix=0.5, drop=0.2)
 
 
 class TestEverything(TrainerSuite):
     """All blocks with SGD keep a trainer's promises."""
 
-    case = case("test_vit", unfreeze_share=1.0, opt="sgd", img_size=160)
+    def case(self) -> TrainerCase:
+        """What it is tried with."""
+        return tiny("test_vit", unfreeze_share=1.0, opt="sgd", img_size=160)
 
 
 def test_a_share_becomes_a_number_of_blocks(tmp_path):
     """The resolved recipe records blocks and image size of its backbone."""
-    recipe = case("test_resnet", unfreeze_share=0.5, img_size=None).recipe
-    facts = case("test_resnet").backbone.facts
+    recipe = tiny("test_resnet", unfreeze_share=0.5, img_size=None).recipe
+    facts = tiny("test_resnet").backbone.facts
     assert recipe.unfreeze == round(0.5 * facts.blocks)
     assert recipe.img_size == facts.input_size
-    assert case("test_resnet", unfreeze=999).recipe.unfreeze == facts.blocks
+    assert tiny("test_resnet", unfreeze=999).recipe.unfreeze == facts.blocks
 
 
 def test_only_what_is_unfrozen_moves(tmp_path):
     """After a real fit with one block unfrozen, every frozen weight and statistic is the bit that it was."""
-    one = case("test_resnet", unfreeze=1)
+    one = tiny("test_resnet", unfreeze=1)
     run = one.run(tmp_path)
     epochs = one.fit(run)
     saved = epochs[-1].checkpoint.tensors("torch")
@@ -75,7 +81,7 @@ def test_only_what_is_unfrozen_moves(tmp_path):
 
 def test_the_model_scores_what_the_epoch_reported(tmp_path):
     """The loaded model's accuracy on the validation images is the metric of its epoch."""
-    one = case("test_resnet", unfreeze=1)
+    one = tiny("test_resnet", unfreeze=1)
     last = one.fit(one.run(tmp_path))[-1]
     checkpoint = last.checkpoint
     object.__setattr__(checkpoint, "backbone", one.backbone)
@@ -101,4 +107,6 @@ def test_every_proposal_lies_in_the_space(number):
 class TestOnAGpu(TrainerSuite):
     """On a CUDA device the same promises hold, equal bits excepted."""
 
-    case = dataclasses.replace(case("test_resnet", unfreeze_share=0.5, augment="flip-crop"), device="cuda:0")
+    def case(self) -> TrainerCase:
+        """What it is tried with."""
+        return dataclasses.replace(tiny("test_resnet", unfreeze_share=0.5, augment="flip-crop"), device="cuda:0")
