@@ -39,7 +39,7 @@ KINDS: Mapping[str, type[Any]] = {
 SINGULAR = {
     "trainers": "trainer",
     "backbones": "backbone source",
-    "weights": "weights",
+    "weights": "set of weights",
     "data_sources": "data source",
     "augmentations": "augmentation",
     "launchers": "launcher",

@@ -41,7 +41,7 @@ BROKEN = {
 
 HOOK = """
     import autotune
-    from autotune.builtin.toy import autotune_trainers as toys
+    from autotune.builtin import toy
     from dataclasses import replace
 
     @autotune.hookimpl
@@ -52,21 +52,45 @@ HOOK = """
 WRONG = {
     "wrong type": ("trainers", "return [{'name': 'mine'}]", "{'name': 'mine'} is no TrainerSpec"),
     "no list": ("trainers", "return None", "returns None, not a list of TrainerSpec"),
-    "one record": ("trainers", "return toys()[0]", "not a list of TrainerSpec"),
+    "one record": ("trainers", "return toy.autotune_trainers()[0]", "not a list of TrainerSpec"),
     "raises": ("exporters", "raise OSError('disk on fire')", "autotune_exporters raises OSError: disk on fire"),
-    "twice": ("trainers", "return [replace(toys()[0], name='mine')] * 2", "offers 'mine' twice"),
-    "empty name": ("trainers", "return [replace(toys()[0], name='')]", "a name is text without spaces"),
-    "slash": ("trainers", "return [replace(toys()[0], name='a/b')]", "a name has no '/'"),
+    "twice": ("trainers", "return [replace(toy.autotune_trainers()[0], name='mine')] * 2", "offers 'mine' twice"),
+    "empty name": (
+        "trainers",
+        "return [replace(toy.autotune_trainers()[0], name='')]",
+        "a name is text without spaces",
+    ),
+    "slash": ("trainers", "return [replace(toy.autotune_trainers()[0], name='a/b')]", "a name has no '/'"),
     "no recipe": (
         "trainers",
-        "return [replace(toys()[0], name='mine', recipe=dict)]",
+        "return [replace(toy.autotune_trainers()[0], name='mine', recipe=dict)]",
         "no subclass of autotune.Recipe",
     ),
-    "no builder": ("trainers", "return [replace(toys()[0], name='mine', build=3)]", "build cannot be called"),
-    "one metric": ("trainers", "return [replace(toys()[0], name='mine', metrics='accuracy')]", "tuple of names"),
-    "batch": ("trainers", "return [replace(toys()[0], name='mine', batch=0)]", "batch is a whole number from 1"),
-    "tasks": ("trainers", "return [replace(toys()[0], name='mine', tasks='two')]", "tasks is 'one' or 'many'"),
-    "same": ("trainers", "return [replace(toys()[0], name='mine', same=('lrr',))]", "same names 'lrr'"),
+    "no builder": (
+        "trainers",
+        "return [replace(toy.autotune_trainers()[0], name='mine', build=3)]",
+        "build cannot be called",
+    ),
+    "one metric": (
+        "trainers",
+        "return [replace(toy.autotune_trainers()[0], name='mine', metrics='accuracy')]",
+        "tuple of names",
+    ),
+    "batch": (
+        "trainers",
+        "return [replace(toy.autotune_trainers()[0], name='mine', batch=0)]",
+        "batch is a whole number from 1",
+    ),
+    "tasks": (
+        "trainers",
+        "return [replace(toy.autotune_trainers()[0], name='mine', tasks='two')]",
+        "tasks is 'one' or 'many'",
+    ),
+    "same": (
+        "trainers",
+        "return [replace(toy.autotune_trainers()[0], name='mine', same=('lrr',))]",
+        "same names 'lrr'",
+    ),
     "weights": (
         "weights",
         "return [autotune.WeightsSpec(backbone='resnet18', summary='', licence=None, locate=print)]",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import autotune_example
+import pytest
 from autotune_example.recipe import ExampleRecipe
 from autotune_example.trainer import ExampleTrainer
 
@@ -20,6 +21,7 @@ class TestExample(TrainerSuite):
     spec = SPEC
 
 
+@pytest.mark.filterwarnings("ignore::autotune.plugins.PluginWarning")  # other plugins may be broken
 def test_it_is_found() -> None:
     """Once installed, the trainer is among those of autotune."""
     assert load_plugins().trainer("example").recipe is ExampleRecipe
