@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autotune.checkpoint import write_atomically
 from autotune.errors import StudyError
 
 FILE = "clock.json"
@@ -47,6 +46,10 @@ class Clock:
         folder: The study's folder.
         total: All the time that the study has, in seconds, over all calls; None if it has no end.
         started: When this call began, on ``time.monotonic``; by default now.
+
+    Attributes:
+        before: Seconds that earlier calls spent.
+        ended: Why the search has ended, and at which totals; None while it has not.
     """
 
     def __init__(self, folder: Path, total: float | None = None, *, started: float | None = None) -> None:
@@ -54,31 +57,32 @@ class Clock:
         self.total = total
         self.started = time.monotonic() if started is None else started
         self.ended: dict[str, Any] | None = None
-        self._before = 0.0
+        self.before = 0.0
         self._opened = False
+        self._resting = False
         self._lock = threading.Lock()
 
     def open(self) -> None:
         """Adds what earlier calls spent; only who has claimed the folder may do so. A second time does nothing."""
         if not self._opened:
             facts = read_clock(self.folder)
-            self._before, self.ended = facts["spent"], facts["ended"]
+            self.before, self.ended = facts["spent"], facts["ended"]
             self._opened = True
 
     @property
     def spent(self) -> float:
         """Seconds of active wall time over all calls, this one included."""
-        return self._before + time.monotonic() - self.started
+        return self.before if self._resting else self.before + time.monotonic() - self.started
 
     @property
     def deadline(self) -> float | None:
         """When everything ends, on ``time.monotonic``."""
-        return None if self.total is None else self.started + self.total - self._before
+        return None if self.total is None else self.started + self.total - self.before
 
     @property
     def search_deadline(self) -> float | None:
         """When the search ends, so that finalists and saving still fit, on ``time.monotonic``."""
-        return None if self.total is None else self.started + self.total - reserve(self.total) - self._before
+        return None if self.total is None else self.started + self.total - reserve(self.total) - self.before
 
     @property
     def left(self) -> float:
@@ -94,12 +98,18 @@ class Clock:
         """Forgets that the search has ended; a larger total came."""
         self.ended = None
 
+    def rest(self) -> None:
+        """Leaves this call out of the count: the study was done before it."""
+        self._resting = True
+
     def save(self) -> None:
         """Writes the time spent, atomically; nothing before `open`."""
         if self._opened:
             with self._lock:
-                content = json.dumps({"spent": round(self.spent, 3), "ended": self.ended})
-                write_atomically(self.folder / FILE, content.encode())
+                # renamed into place, but not waited for: a power cut may cost some seconds, an epoch must not
+                part = self.folder / f".{FILE}.part"
+                part.write_text(json.dumps({"spent": round(self.spent, 3), "ended": self.ended}))
+                part.replace(self.folder / FILE)
 
 
 class Pulse:

@@ -40,7 +40,7 @@ class Context:
         pruner: What stops hopeless trials.
         loader: Loads the best model.
         plain: study.toml as plain values.
-        tails: By backbone, the most seconds that the end of an epoch took.
+        tails: By backbone, the seconds to leave for the end of an epoch.
         failures: The failures since the last trial that did not fail.
         batches: How often trainers asked whether to stop, in this call.
     """

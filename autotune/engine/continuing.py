@@ -37,7 +37,9 @@ def continuation(study: Study, left: float) -> tuple[Trial, int] | None:
         return None
     last = leader.curve[-1]
     whole = [p.seconds for p in leader.curve[1:]] or [last.seconds]
-    more = int(0.9 * left / max(sum(whole) / len(whole), 1e-3))
+    epoch = sum(whole) / len(whole)
+    setup = max(leader.curve[0].seconds - epoch, 0.0)
+    more = int((0.9 * left - setup) / max(epoch, 1e-3))
     if last.checkpoint is None or last.at != int(last.at) or more < 1:
         return None
     return leader, int(last.at) + min(more, int(last.at))

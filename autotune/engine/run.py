@@ -17,6 +17,7 @@ from autotune.specs import AugmentationSpec
 from autotune.trainer import Run, StopReason, World
 
 FIRST_TAIL = 0.1
+MARGIN = 1.2
 
 
 class CannotSave(StudyError):
@@ -31,7 +32,7 @@ class AttemptRun(Run):
         folder: The attempt's folder.
         added: Facts that are added to every checkpoint.
         signals: Whether somebody asked to stop.
-        tail: Seconds that validation and saving took at the end of an epoch, at most; learned while running.
+        tail: Seconds to leave for validation and saving at the end of an epoch; learned while running.
         asked: What the trainer was told to do when it asked `stop`, or None.
         batches: How often it asked.
     """
@@ -98,8 +99,7 @@ class AttemptRun(Run):
         """Told when an epoch arrives: learns how long its end took, and returns the seconds since the last one."""
         now = time.monotonic()
         if self._last_stop is not None and self._last_stop > self._yielded:
-            seconds = now - self._last_stop
-            self.tail = max(self.tail, seconds) if self._learned else seconds
+            self.tail = MARGIN * (now - self._last_stop)
             self._learned = True
         since, self._yielded, self.at = now - self._yielded, now, at
         return since

@@ -7,8 +7,10 @@ it knows comes from the journal. So a study that was interrupted samples what an
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping
 
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 
 from autotune.engine.evolution import EvolutionSampler
@@ -71,13 +73,15 @@ def check_sampler(name: str, space: SearchSpace, objective: Objective) -> None:
 
 def _qmc(seed: int, study_seed: int) -> BaseSampler:
     # the sequence is one and the same for all trials of a study, so its scrambling has the study's seed
-    return QMCSampler(
-        scramble=True,
-        seed=derived_seed("sequence", study_seed),
-        independent_sampler=RandomSampler(seed=seed),
-        warn_asynchronous_seeding=False,
-        warn_independent_sampling=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # it has been the same since Optuna 3.0
+        return QMCSampler(
+            scramble=True,
+            seed=derived_seed("sequence", study_seed),
+            independent_sampler=RandomSampler(seed=seed),
+            warn_asynchronous_seeding=False,
+            warn_independent_sampling=False,
+        )
 
 
 _SAMPLERS: Mapping[str, Callable[[int, int], BaseSampler]] = {

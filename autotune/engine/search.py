@@ -69,6 +69,7 @@ def run_search(plan: Plan, clock: Clock | None = None) -> Study:
 
 def _search(plan: Plan, clock: Clock, signals: Signals, pulse: Pulse) -> Study:
     plan.write()
+    plan.cache.mkdir(parents=True, exist_ok=True)
     trainer, called = _trainer(plan)
     if plan.epochs is None:
         plan = pace(plan, trainer, called, clock, signals)
@@ -88,14 +89,15 @@ def _search(plan: Plan, clock: Clock, signals: Signals, pulse: Pulse) -> Study:
     )
     study = context.study()
     check_space(plan.space, list(context.frozen(SEARCH)), plan.path)
-    if is_done(plan.config, study.trials, clock.spent, clock.ended):
+    if is_done(plan.config, study.trials, clock.before, clock.ended):
+        clock.rest()
         return study
     clock.reopen()
     begin_journal(context)
     plan.plugins.notify("autotune_study_started", study=study)
     reason = _loop(context)
     study = context.study()
-    if not any(trial.curve for trial in study.trials) and clock.left <= 0:
+    if plan.config.time is not None and not any(trial.curve or trial.failure for trial in study.trials):
         raise _too_short(context)
     clock.end(reason, trials=plan.config.trials)
     return context.study()

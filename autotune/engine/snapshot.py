@@ -169,9 +169,9 @@ def is_done(config: StudyConfig, trials: Iterable[Trial], spent: float, ended: M
     """Whether a study's totals are reached, so that the same call again has nothing to do."""
     if ended is not None and ended.get("time") == config.time and ended.get("trials") == config.trials:
         return True
-    if config.time is not None and spent >= config.time - reserve(config.time):
-        return True
     trials = list(trials)
+    if config.time is not None and spent >= config.time - reserve(config.time):
+        return any(t.curve or t.failure for t in trials)
     counted = sum(t.stage == "search" and t.state != "running" for t in trials)
     return config.trials is not None and counted >= config.trials and all(t.state != "running" for t in trials)
 

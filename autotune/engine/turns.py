@@ -16,6 +16,7 @@ from autotune.engine.samplers import derived_seed
 from autotune.engine.storage import FINAL, SEARCH
 from autotune.engine.suggest import complete, suggest
 from autotune.errors import AutotuneError
+from autotune.fields import build_recipe
 from autotune.study import Failure, Trial
 from autotune.trainer import Recipe
 
@@ -128,7 +129,7 @@ def _turn(context: Context, trial: optuna.Trial) -> Turn:
 
 
 def _validated(context: Context, recipe: Mapping[str, Any]) -> Recipe:
-    return context.plan.trainer.recipe.model_validate(dict(recipe))
+    return build_recipe(context.plan.trainer.recipe, recipe)
 
 
 def _weights(context: Context, recipe: Recipe) -> str | None:

@@ -87,11 +87,13 @@ def _attempt(context: Context, turn: Turn, recipe: Recipe, way: Way) -> Ending:
             scored=any(p.metrics for p in way.curve),
             arrived=arrived,
         )
+    except KeyboardInterrupt:
+        attempt.finish(folder, "paused", run.elapsed)  # a person's wish, no death of the trial
+        raise
     finally:
         context.pulse.remove(run.beat)
         context.batches += run.batches
-    name = run.backbone.name if run.backbone else None
-    context.tails[name] = max(context.tails.get(name, 0.0), run.tail)
+    context.tails[run.added["backbone"]] = run.tail
     attempt.finish(folder, ending.end, run.elapsed)
     return ending
 

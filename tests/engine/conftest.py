@@ -1,0 +1,137 @@
+"""A study in moments: trainers that do what a test says, tiny images, and the engine around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pytest
+from pydantic import Field
+
+from autotune import (
+    Checkpoint,
+    Data,
+    DataSourceSpec,
+    Epoch,
+    Float,
+    Int,
+    Model,
+    Recipe,
+    Run,
+    Trainer,
+    TrainerSpec,
+    hookimpl,
+)
+from autotune.builtin import toy
+from autotune.config import StudyConfig
+from autotune.plan import Plan, resolve
+from autotune.plugins import Plugins
+from autotune.testing import MemorySource, tiny_images
+
+Fit = Callable[[Any, Data, Run], Generator[Epoch, None, None]]
+
+
+class FakeRecipe(Recipe):
+    """What the fake trainer is tuned on."""
+
+    x: Annotated[float, Float(0.0, 1.0)] = Field(0.5, description="The higher the better.")
+    n: Annotated[int, Int(1, 9, step=2)] = Field(3, description="Of no use.")
+
+
+def good_fit(recipe: FakeRecipe, data: Data, run: Run) -> Generator[Epoch, None, None]:
+    """An honest trainer: its accuracy grows with x and with the epochs, and what it saves can be resumed."""
+    done, total = 0, np.zeros(1)
+    if run.resume is not None:
+        done, total = int(run.resume.facts["at"]), run.resume.tensors()["total"].copy()
+    while done < run.epochs:
+        if run.stop():
+            return
+        done += 1
+        total += recipe.x * done
+        checkpoint = run.save({"total": total}, {"at": done})
+        accuracy = recipe.x * (1 - 0.5**done)
+        yield Epoch(at=done, images=10, metrics={"accuracy": accuracy, "cost": recipe.x}, checkpoint=checkpoint)
+
+
+class FakeTrainer(Trainer[FakeRecipe]):
+    """Does what a test says."""
+
+    def __init__(self, fit: Fit, seconds: Any) -> None:
+        self._fit = fit
+        self._seconds = seconds
+
+    def fit(self, recipe: FakeRecipe, data: Data, run: Run) -> Generator[Epoch, None, None]:
+        """Hands over to the test's function."""
+        return self._fit(recipe, data, run)
+
+    def load(self, checkpoint: Checkpoint, device: str = "cpu") -> Model:
+        """Never asked here."""
+        raise TypeError("the fake trainer makes no models")
+
+    def pace(self, recipe: FakeRecipe, data: Data, run: Run) -> float | None:
+        """What the test says."""
+        return self._seconds(recipe, data, run) if callable(self._seconds) else self._seconds
+
+
+class FakePlugin:
+    """A plugin with the fake trainer and tiny images."""
+
+    def __init__(self, fit: Fit, seconds: Any, recipe: type[Recipe], first: Iterable[dict[str, Any]]) -> None:
+        self.fit, self.seconds, self.recipe, self.first = fit, seconds, recipe, first
+
+    @hookimpl
+    def autotune_trainers(self) -> Iterable[TrainerSpec]:
+        """Offers ``fake``."""
+        build = lambda: FakeTrainer(self.fit, self.seconds)  # noqa: E731
+        metrics = ("accuracy", "cost", "log_loss", "macro_f1")
+        return [TrainerSpec(name="fake", summary="For tests.", recipe=self.recipe, build=build, metrics=metrics)]
+
+    @hookimpl
+    def autotune_data_sources(self) -> Iterable[DataSourceSpec]:
+        """Offers ``tiny``."""
+
+        def open_source(location: str) -> MemorySource:
+            images, labels = tiny_images(3, 24)
+            return MemorySource(list(images), [f"class-{label}" for label in labels])
+
+        return [
+            DataSourceSpec(name="tiny", summary="For tests.", accepts=lambda where: where == "tiny", open=open_source)
+        ]
+
+    @hookimpl
+    def autotune_warm_start(self, trainer: TrainerSpec) -> Iterable[dict[str, Any]]:
+        """Proposes what the test says."""
+        return list(self.first) if trainer.name == "fake" else []
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Callable[..., Plan]:
+    """Makes a plan for a study in ``tmp_path``; keywords are those of study.toml."""
+
+    def make(
+        fit: Fit = good_fit,
+        *,
+        seconds: Any = None,
+        recipe: type[Recipe] = FakeRecipe,
+        first: Iterable[dict[str, Any]] = (),
+        observers: Iterable[object] = (),
+        runs: Path | None = None,
+        **config: Any,
+    ) -> Plan:
+        plugins = Plugins()
+        plugins.register(FakePlugin(fit, seconds, recipe, first), "fake")
+        plugins.register(toy, "toy")
+        for observer in observers:
+            plugins.register(observer, "observer")
+        asked = {"data": "tiny", "trainer": "fake", "name": "study", **config}
+        return resolve(StudyConfig(**asked), plugins, runs=runs or tmp_path)
+
+    return make
+
+
+@pytest.fixture
+def fake_fit() -> Fit:
+    """The honest trainer's function."""
+    return good_fit

@@ -1,0 +1,157 @@
+"""Successive halving, on made-up curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autotune.engine.pruning import NoPruner, SuccessiveHalving, agreement, make_pruner
+from autotune.errors import UnknownName
+from autotune.objective import Goal, Limit, Objective
+from autotune.study import Point, Study, Trial
+
+ACCURACY = Objective((Goal("accuracy", "maximize"),))
+
+
+def trial(number, *scores, state="complete", stage="search", seed=None, **others):
+    """A trial whose accuracy after each epoch is given."""
+    curve = tuple(
+        Point(at=i + 1, metrics={"accuracy": s, **others}, images=1, seconds=1.0) for i, s in enumerate(scores)
+    )
+    metrics = max((p.metrics for p in curve), key=lambda m: m["accuracy"])
+    return Trial(
+        number=number,
+        state=state,
+        stage=stage,
+        seed=number if seed is None else seed,
+        curve=curve,
+        value=metrics["accuracy"],
+        metrics=metrics,
+    )
+
+
+def study(*trials, objective=ACCURACY):
+    """A study of trials."""
+    return Study(
+        name="s", path=Path("s"), state="open", objective=objective, trials=trials, best=None, config={}, spent=0.0
+    )
+
+
+def decide(now, *others, pruner=None, objective=ACCURACY):
+    """What halving says of a running trial among others."""
+    return (pruner or SuccessiveHalving(audit=256)).decide(now, study(*others, now, objective=objective))
+
+
+def running(number, *scores, **more):
+    """A running trial that no audit protects."""
+    return trial(number, *scores, state="running", seed=1, **more)
+
+
+def test_the_best_half_goes_on():
+    """At a rung, the better half of those that reached it goes on; the reason says rank and number."""
+    others = [trial(i, 0.1, 0.2, 0.9 - i / 10) for i in range(5)]
+    assert decide(running(9, 0.1, 0.2, 0.75), *others) is None
+    stop = decide(running(9, 0.1, 0.2, 0.62), *others)
+    assert stop.reason == "at epoch 3 its accuracy 0.62 ranks 4 of 6; the best half goes on"
+
+
+def test_equal_scores_are_not_worse():
+    """A trial that is as good as the best goes on."""
+    assert decide(running(9, 0.1, 0.2, 0.9), *[trial(i, 0.1, 0.2, 0.9) for i in range(5)]) is None
+
+
+def test_only_rungs_decide():
+    """Between the rungs nothing is stopped, and a later rung decides again."""
+    others = [trial(i, *[0.9] * 6) for i in range(3)]
+    for epochs in (1, 2, 4, 5):
+        assert decide(running(9, *[0.1] * epochs), *others) is None
+    assert decide(running(9, *[0.1] * 3), *others) is not None
+    assert decide(running(9, *[0.1] * 6), *others).reason.startswith("at epoch 6")
+
+
+def test_a_partial_epoch_over_a_rung_decides_once():
+    """Epochs need not be whole: the first one at or beyond a rung decides."""
+    points = tuple(Point(at=a, metrics={"accuracy": 0.1}, images=1, seconds=1.0) for a in (1.5, 2.9, 4.2))
+    now = running(9, 0.1)
+    now = type(now)(number=9, state="running", seed=1, curve=points)
+    others = [trial(i, *[0.9] * 6) for i in range(3)]
+    assert decide(now, *others) is None or decide(now, *others).reason.startswith("at epoch 3")
+    assert SuccessiveHalving()._rung(now) == 3
+
+
+def test_the_first_trial_is_never_stopped():
+    """Whatever its scores are."""
+    assert decide(running(0, 0.0, 0.0, 0.0), *[trial(i, 0.9, 0.9, 0.9) for i in (1, 2, 3)]) is None
+
+
+def test_failed_and_final_trials_do_not_count():
+    """Neither as competitors nor as the ones to stop."""
+    bad = [trial(1, 0.9, 0.9, 0.9, state="failed"), trial(2, 0.9, 0.9, 0.9, stage="final")]
+    assert decide(running(9, 0.1, 0.1, 0.1), trial(0, 0.1, 0.1, 0.1), *bad) is None
+    assert decide(running(9, 0.1, 0.1, 0.1, stage="final"), *[trial(i, 0.9, 0.9, 0.9) for i in range(4)]) is None
+
+
+def test_one_loser_in_eight_goes_on():
+    """Audits are drawn by seed and number, the same ones every time."""
+    others = [trial(i, 0.9, 0.9, 0.9) for i in range(3)]
+    halving = SuccessiveHalving()
+    kept = [
+        n
+        for n in range(10, 410)
+        if decide(trial(n, 0.1, 0.1, 0.1, state="running", seed=77), *others, pruner=halving) is None
+    ]
+    assert 25 <= len(kept) <= 80
+    assert all(decide(trial(n, *[0.1] * 3, state="running", seed=77), *others, pruner=halving) is None for n in kept)
+
+
+def test_it_switches_itself_off_where_early_scores_mean_nothing():
+    """Under an agreement of 0.5 over five or more finished trials nothing is stopped; four are too few to say."""
+    liars = [trial(i, 0, 0, 0.9 - i / 10, 0.5, 0.5, 0.91 + i / 100) for i in range(5)]
+    assert decide(running(9, 0.1, 0.1, 0.1), *liars) is None
+    assert decide(running(9, 0.1, 0.1, 0.1), *liars[:4]) is not None
+    honest = [trial(i, 0, 0, 0.4 + i / 10, 0.5, 0.5, 0.9 + i / 100) for i in range(5)]
+    assert decide(running(9, 0.1, 0.1, 0.1), *honest) is not None
+
+
+def test_smaller_can_be_better():
+    """A metric that is minimised is ranked the other way round."""
+    objective = Objective((Goal("accuracy", "minimize"),))
+    others = [trial(i, 0.5, 0.5, 0.5) for i in range(3)]
+    assert decide(running(9, 0.1, 0.1, 0.1), *others, objective=objective) is None
+    assert decide(running(9, 0.9, 0.9, 0.9), *others, objective=objective) is not None
+
+
+def test_several_goals_stop_only_what_is_worse_in_all():
+    """With two goals, a trial counts as beaten by those that are worse in neither."""
+    objective = Objective((Goal("accuracy", "maximize"), Goal("cost", "minimize")))
+    others = [trial(i, 0.9, 0.9, 0.9, cost=5.0) for i in range(4)]
+    assert decide(running(9, 0.1, 0.1, 0.1, cost=1.0), *others, objective=objective) is None
+    assert decide(running(9, 0.1, 0.1, 0.1, cost=6.0), *others, objective=objective) is not None
+
+
+def test_limits_come_first():
+    """A trial beyond a limit is beaten by every one that keeps it."""
+    objective = Objective((Goal("accuracy", "maximize"),), (Limit("cost", 2.0),))
+    others = [trial(i, 0.5, 0.5, 0.5, cost=1.0) for i in range(4)]
+    assert decide(running(9, 0.9, 0.9, 0.9, cost=3.0), *others, objective=objective) is not None
+
+
+def test_agreement_is_kendalls_tau():
+    """Known values, ties and the direction included."""
+    up, down = Goal("a", "maximize"), Goal("a", "minimize")
+    assert agreement([1, 2, 3, 4], [1, 2, 3, 4], up) == 1
+    assert agreement([1, 2, 3, 4], [4, 3, 2, 1], down) == -1
+    assert agreement([1, 1, 1], [1, 2, 3], up) == 0
+    from scipy.stats import kendalltau
+
+    a, b = [1, 2, 2, 5, 3, 4], [2, 1, 3, 3, 5, 4]
+    assert agreement(a, b, up) == pytest.approx(kendalltau(a, b).statistic)
+
+
+def test_pruners_by_name():
+    """``none`` never stops; an unknown name is an error with the near ones."""
+    assert make_pruner("none").decide(running(9, 0.0, 0.0, 0.0), study(trial(0, 0.9, 0.9, 0.9))) is None
+    assert isinstance(make_pruner("none"), NoPruner)
+    with pytest.raises(UnknownName, match="halving"):
+        make_pruner("halvin")
