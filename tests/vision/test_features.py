@@ -6,6 +6,7 @@ from autotune.vision import FeatureStore, Images, Placement, head_reads_input
 
 
 def compute(store, split, preprocess, backbone, folder, asked=None):
+    """Asks a store for the features of a side."""
     placement = Placement("cpu")
     module = backbone.build(3)
 

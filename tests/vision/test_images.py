@@ -6,6 +6,7 @@ from autotune.vision import Images, Placement, build_policy
 
 
 def batches(images, epoch, size=16):
+    """An epoch's batches."""
     return list(images.epoch(epoch, size))
 
 

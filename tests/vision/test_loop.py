@@ -23,6 +23,7 @@ from autotune.vision import (
 
 
 def training(backbone, *, unfreeze=2, lr=0.01, opt="adamw", mixup=0.0, cutmix=0.0, notes=None):
+    """A small network ready to train."""
     torch.manual_seed(0)
     module = Placement("cpu").module(backbone.build(3, drop=0.2))
     partition = freeze(module, backbone, unfreeze)
@@ -42,6 +43,7 @@ def training(backbone, *, unfreeze=2, lr=0.01, opt="adamw", mixup=0.0, cutmix=0.
 
 
 def run(trained, images, epochs, keep_going=lambda: True):
+    """Trains some epochs; returns the images seen in each."""
     return [train_epoch(trained, images, epoch=e, batch_size=16, seed=1, keep_going=keep_going) for e in epochs]
 
 

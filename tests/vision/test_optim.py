@@ -7,6 +7,7 @@ from autotune.vision import Rates, freeze, make_optimizer, set_rates
 
 
 def rates(opt: str) -> Rates:
+    """Rates that tell depths and decays apart."""
     return Rates(lr=0.1, lr_blocks=0.01, layer_decay=0.5, opt=opt, momentum=0.9, weight_decay=0.3)
 
 
