@@ -40,6 +40,6 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
 
 
 @hookimpl
-def autotune_warm_start(trainer: autotune.TrainerSpec) -> Iterable[Mapping[str, autotune.space.Scalar]]:
+def autotune_warm_start(trainer: autotune.TrainerSpec) -> Iterable[Mapping[str, autotune.Scalar]]:
     """Proposes the recipes that are known to be good."""
     return PORTFOLIO if trainer.recipe is ClassifyRecipe else ()

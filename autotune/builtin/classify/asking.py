@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from autotune import Run
-from autotune.trainer import StopReason
+from autotune import Run, StopReason
 
 
 class Asking:
