@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 SMALLEST = 32
@@ -20,6 +22,24 @@ class SizeRule:
     sizes: str
     step: int
     smallest: int
+
+
+class WeightsOnMeta(TorchFunctionMode):
+    """Places what weights are made of on the meta device, and leaves the arithmetic of builders where it is.
+
+    torchvision's RegNet computes its widths with tensors, which ``torch.device("meta")`` would empty.
+    """
+
+    MAKERS = (torch.empty, torch.zeros, torch.ones)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Calls a function, on the meta device if it makes a tensor of a given size."""
+        named = dict(kwargs or {})
+        if func in self.MAKERS and named.get("device") is None:
+            named["device"] = "meta"
+        return func(*args, **named)
 
 
 def output_shape(module: torch.nn.Module, img_size: int) -> tuple[int, ...]:

@@ -18,12 +18,15 @@ NOT_CLASSIFIERS = ("deepseek_vit_*_enc", "gemma4_vit_*_enc", "mobilenetv5_*_enc"
 """Encoders that give token features and have no classifier."""
 
 
+SHIPPED = Path(__file__).with_name("surveys.json")
+"""Facts for one version of timm, written by the module ``shipping``."""
+
+
 class TimmSource(autotune.BackboneSource):
     """timm's classifiers, by architecture (``resnet50``) or by architecture and tag (``resnet50.a1_in1k``)."""
 
     def __init__(self) -> None:
-        shipped = Path(__file__).with_name("surveys.json")
-        self._surveys = Surveys("timm", version("timm"), survey, shipped=shipped)
+        self._surveys = Surveys("timm", version("timm"), survey, shipped=SHIPPED)
         self._names: tuple[str, ...] | None = None
 
     def names(self) -> Sequence[str]:

@@ -47,8 +47,8 @@ def survey(name: str) -> Survey:
     other = create(name, "meta", num_classes=CLASSES[1])
     head = outermost([*_classifiers(one), *class_heads(one, other)])
     input_size = min(published["input_size"][1:])
-    rule, resizes = _sizes(name, original, input_size)
-    measured = create(name, "meta", img_size=input_size).eval() if resizes else original
+    rule, resizes = _sizes(name, original, one.eval(), input_size)
+    measured = create(name, "meta", img_size=input_size).eval() if resizes else one
     facts = Facts(
         name=f"timm/{name}",
         params=sum(p.numel() for p in original.parameters()),
@@ -81,7 +81,7 @@ def _with_options(name: str) -> tuple[Any, tuple[str, ...]]:
         try:
             return create(name, "meta", num_classes=CLASSES[0], **options), tuple(options)
         except TypeError as error:
-            refused = re.search(r"argument '(\w+)'", str(error))
+            refused = re.search(r"argument(?:\(s\):)? \[?'(\w+)'", str(error))
             if not refused or refused[1] not in options:
                 raise
             del options[refused[1]]
@@ -93,9 +93,9 @@ def _patch(module: Any) -> int:
     return int(side[0] if isinstance(side, tuple | list) else side)
 
 
-def _sizes(name: str, original: Any, input_size: int) -> tuple[SizeRule, bool]:
+def _sizes(name: str, original: Any, one: Any, input_size: int) -> tuple[SizeRule, bool]:
     """How sizes are met: by the network as it stands, else by building it anew with ``img_size``."""
-    rule = size_rule(lambda size: output_shape(original, size), input_size)
+    rule = size_rule(lambda size: output_shape(one, size), input_size)
     if rule.sizes != "fixed":
         return rule, False
     tensors = original.state_dict()
@@ -104,6 +104,8 @@ def _sizes(name: str, original: Any, input_size: int) -> tuple[SizeRule, bool]:
         # The published state has to load too: its position embeddings are resampled by timm's own filters.
         source = {"state_dict": tensors, "num_classes": original.num_classes, "label_offset": 0}
         module = create(name, "meta", img_size=size, pretrained=True, pretrained_cfg_overlay=source)
+        if not original.num_classes:
+            module = create(name, "meta", img_size=size, num_classes=CLASSES[0])
         return output_shape(module.eval(), size)
 
     rule = size_rule(rebuilt, input_size, _patch(original))
