@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.engine.clock import Clock, Pulse
 from autotune.engine.context import Context
-from autotune.engine.continuing import continuation, too_late
+from autotune.engine.continuing import continuation, nearly_over, too_late
 from autotune.engine.lock import claim
 from autotune.engine.pacing import pace
 from autotune.engine.pruning import make_pruner
@@ -120,11 +120,21 @@ def _loop(context: Context) -> str:
             if longer is None:
                 return f"the {max(clock.left, 0):.0f} s left are too short for another trial"
             turn = continue_beyond(context, *longer)
+        elif (
+            _proposals_tried(context) and nearly_over(study, clock.left) and (longer := continuation(study, clock.left))
+        ):
+            turn = continue_beyond(context, *longer)
         else:
             turn = ask(context)
         ending = work(context, turn)
         if ending.end == "paused" and signals.asked is None:
             return ending.reason or "the time is used up"
+
+
+def _may_end(context: Context, study: Study) -> bool:
+    """Whether training the leader longer comes next: no number of trials is asked for, the good recipes are done."""
+    tried = context.plan.config.trials is None and context.begun() >= len(context.plan.portfolio)
+    return tried and nearly_over(study, context.clock.left)
 
 
 def model_loader(plugins: Plugins) -> Callable[[Path, str], Model]:

@@ -118,7 +118,7 @@ def _turn(context: Context, trial: optuna.Trial) -> Turn:
             trial=number,
             stage="search",
             trainer=context.plan.trainer.name,
-            seed=derived_seed("trial", context.plan.config.seed, trial.number),
+            seed=_seed(context, trial.number),
             epochs=context.plan.epochs or 1,
             weights=None if recipe is None else _weights(context, recipe),
             recipe=values,
@@ -135,3 +135,9 @@ def _validated(context: Context, recipe: Mapping[str, Any]) -> Recipe:
 def _weights(context: Context, recipe: Recipe) -> str | None:
     backbone = context.plan.backbone_of(recipe)
     return backbone.weights.digest if backbone and backbone.weights else None
+
+
+def _seed(context: Context, place: int) -> int:
+    """A trial's seed: its own, or, where one was given to be reproduced, that one for the first trial."""
+    given = context.plan.config.trial_seed
+    return given if given is not None and place == 0 else derived_seed("trial", context.plan.config.seed, place)

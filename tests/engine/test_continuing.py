@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from autotune.engine.continuing import continuation, too_late
+from autotune.engine.continuing import continuation, nearly_over, too_late
 from autotune.objective import Goal, Objective
 from autotune.study import Point, Study, Trial
 
@@ -47,11 +47,11 @@ def test_short_trials_count_whole():
 
 
 def test_the_leader_gets_as_many_epochs_as_fit():
-    """What its start took, and a margin, are left out; its training is doubled at most."""
+    """What its start took, and a margin, are left out; its training is tripled at most."""
     leader = trial(0, [1.0] * 8, first=3.0, value=0.9)
     others = trial(1, [1.0] * 8, value=0.8)
     assert continuation(study(leader, others), 6.0) == (leader, 11)
-    assert continuation(study(leader, others), 100.0) == (leader, 16)
+    assert continuation(study(leader, others), 100.0) == (leader, 24)
     assert continuation(study(leader, others), 2.9) is None
 
 
@@ -60,7 +60,17 @@ def test_who_cannot_be_continued():
     good = trial(0, [1.0] * 4, value=0.9)
     assert continuation(study(good), 10.0) is not None
     assert continuation(study(replace(good, state="pruned")), 10.0) is None
-    assert continuation(study(good, trial(1, [1.0], stage="final", value=0.1, parent=0)), 10.0) is None
+    worse = trial(1, [1.0], stage="final", value=0.1, parent=0)
+    assert continuation(study(good, worse), 10.0) is None
+    assert continuation(study(good, replace(worse, value=0.95, metrics={"accuracy": 0.95})), 10.0) is not None
     bare = replace(good, curve=(*good.curve[:-1], replace(good.curve[-1], checkpoint=None)))
     assert continuation(study(bare), 10.0) is None
     assert continuation(study(), 10.0) is None
+
+
+def test_the_end_begins_when_two_trainings_of_the_leader_no_longer_fit():
+    """The leader's own time decides, not that of others; without a leader the end does not come."""
+    leader, slow = trial(0, [1.0] * 4, value=0.9), trial(1, [9.0] * 4, value=0.8)
+    assert nearly_over(study(leader, slow), 7.9)
+    assert not nearly_over(study(leader, slow), 8.1)
+    assert not nearly_over(study(), 0.1)
