@@ -15,7 +15,7 @@ FILE = "failure.json"
 KINDS: tuple[str, ...] = get_args(FailureKind)
 
 
-class Broken(Exception):
+class BrokenContractError(Exception):
     """A trainer broke its contract, or its scores did; ends the trial.
 
     Args:
@@ -37,7 +37,7 @@ def failure_of(error: Exception, trainer: str) -> Failure:
         trainer: The trainer with its plugin, for the reason.
     """
     told = "".join(traceback.format_exception(error))
-    if isinstance(error, Broken):
+    if isinstance(error, BrokenContractError):
         return Failure(kind=error.kind, reason=error.reason, traceback=None)
     if isinstance(error, TrialFailure) and error.kind in KINDS and error.kind != "plugin":
         return Failure(kind=cast(FailureKind, error.kind), reason=error.message, traceback=told)

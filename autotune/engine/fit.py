@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from autotune.checkpoint import Checkpoint
 from autotune.data import Data
-from autotune.engine.failures import Broken, failure_of
+from autotune.engine.failures import BrokenContractError, failure_of
 from autotune.engine.pruning import Stop
-from autotune.engine.run import AttemptRun, CannotSave
+from autotune.engine.run import AttemptRun, CannotSaveError
 from autotune.objective import Objective
 from autotune.study import Failure, Point
 from autotune.trainer import Epoch, Recipe, Trainer
@@ -60,12 +60,12 @@ def attend(
         arrived: Told of every epoch, once it was checked; decides whether the trial is stopped.
 
     Raises:
-        CannotSave: The disk is full or the folder gone; the trial is not to blame.
+        CannotSaveError: The disk is full or the folder gone; the trial is not to blame.
     """
     try:
         epochs = trainer.fit(recipe, data, run)
         if not isinstance(epochs, Iterator):
-            raise Broken("plugin", f"{called}: fit returned {type(epochs).__name__}; it must yield epochs")
+            raise BrokenContractError("plugin", f"{called}: fit returned {type(epochs).__name__}; it must yield epochs")
         try:
             for epoch in epochs:
                 point = check(epoch, run, objective, called)
@@ -82,8 +82,10 @@ def attend(
         if run.asked is not None and run.at < run.epochs - _SLACK:
             return Ending(end="paused", reason=_waits(run))
         if not scored:
-            raise Broken("plugin", f"{called}: fit ended after {run.at:g} of {run.epochs} epochs without any scores")
-    except CannotSave:
+            raise BrokenContractError(
+                "plugin", f"{called}: fit ended after {run.at:g} of {run.epochs} epochs without any scores"
+            )
+    except CannotSaveError:
         raise
     except Exception as error:
         return Ending(end="failed", failure=failure_of(error, called))
@@ -94,21 +96,23 @@ def check(epoch: object, run: AttemptRun, objective: Objective, called: str) -> 
     """What a trainer yielded, checked and timed, as a point of the curve.
 
     Raises:
-        Broken: It is no epoch, runs backwards or beyond the end, or its scores are missing or not finite.
+        BrokenContractError: It is no epoch, runs backwards or beyond the end, or its scores are missing or not finite.
     """
     if not isinstance(epoch, Epoch):
-        raise Broken("plugin", f"{called}: fit yielded {type(epoch).__name__}, not an autotune.Epoch")
+        raise BrokenContractError("plugin", f"{called}: fit yielded {type(epoch).__name__}, not an autotune.Epoch")
     if not _is_number(epoch.at) or not run.at + _SLACK < epoch.at <= run.epochs + _SLACK:
-        raise Broken(
+        raise BrokenContractError(
             "plugin", f"{called}: fit yielded an epoch at {epoch.at} after {run.at:g}, out of {run.epochs} epochs"
         )
     if not isinstance(epoch.images, numbers.Integral) or epoch.images < 0:
-        raise Broken("plugin", f"{called}: fit yielded an epoch with images={epoch.images!r}; write a whole number")
+        raise BrokenContractError(
+            "plugin", f"{called}: fit yielded an epoch with images={epoch.images!r}; write a whole number"
+        )
     metrics = _checked_metrics(epoch.metrics, objective, called)
     path = None
     if epoch.checkpoint is not None:
         if not isinstance(epoch.checkpoint, Checkpoint) or epoch.checkpoint.path.parent != run.folder:
-            raise Broken("plugin", f"{called}: an epoch's checkpoint must be what run.save returned")
+            raise BrokenContractError("plugin", f"{called}: an epoch's checkpoint must be what run.save returned")
         path = _relative(epoch.checkpoint.path)
     at = float(epoch.at)
     return Point(at=at, metrics=metrics, images=int(epoch.images), seconds=run.received(at), checkpoint=path)
@@ -116,18 +120,20 @@ def check(epoch: object, run: AttemptRun, objective: Objective, called: str) -> 
 
 def _checked_metrics(metrics: object, objective: Objective, called: str) -> dict[str, float]:
     if not isinstance(metrics, Mapping):
-        raise Broken("plugin", f"{called}: an epoch's metrics are {type(metrics).__name__}, not a mapping")
+        raise BrokenContractError("plugin", f"{called}: an epoch's metrics are {type(metrics).__name__}, not a mapping")
     if not metrics:
         return {}
     if missing := [name for name in objective.metrics if name not in metrics]:
         told = ", ".join(map(str, metrics))
-        raise Broken("plugin", f"{called}: reports {told}, but not {', '.join(missing)}, which the study optimises")
+        raise BrokenContractError(
+            "plugin", f"{called}: reports {told}, but not {', '.join(missing)}, which the study optimises"
+        )
     plain = {}
     for name, value in metrics.items():
         if not _is_number(value):
-            raise Broken("plugin", f"{called}: the metric {name} is {value!r}, not a number")
+            raise BrokenContractError("plugin", f"{called}: the metric {name} is {value!r}, not a number")
         if not math.isfinite(value):
-            raise Broken("diverged", f"the metric {name} is {float(value)}")
+            raise BrokenContractError("diverged", f"the metric {name} is {float(value)}")
         plain[str(name)] = float(value)
     return plain
 

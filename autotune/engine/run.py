@@ -20,7 +20,7 @@ FIRST_TAIL = 0.1
 MARGIN = 1.2
 
 
-class CannotSave(StudyError):
+class CannotSaveError(StudyError):
     """A checkpoint cannot be written: not the trainer's fault, and no reason to fail the trial."""
 
 
@@ -74,7 +74,7 @@ class AttemptRun(Run):
         try:
             checkpoint = write_checkpoint(path, tensors, {**facts, **self.added, "epochs_done": done})
         except OSError as error:
-            raise CannotSave(
+            raise CannotSaveError(
                 f"{path}: cannot be written ({error.strerror})",
                 hint="make room, then run the same command again; the trial goes on from its last checkpoint",
             ) from error

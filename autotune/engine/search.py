@@ -120,9 +120,7 @@ def _loop(context: Context) -> str:
             if longer is None:
                 return f"the {max(clock.left, 0):.0f} s left are too short for another trial"
             turn = continue_beyond(context, *longer)
-        elif (
-            _proposals_tried(context) and nearly_over(study, clock.left) and (longer := continuation(study, clock.left))
-        ):
+        elif _may_end(context, study) and (longer := continuation(study, clock.left)):
             turn = continue_beyond(context, *longer)
         else:
             turn = ask(context)
