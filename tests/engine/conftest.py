@@ -114,14 +114,14 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
         fit: Fit = good_fit,
         *,
         seconds: Any = None,
-        recipe: type[Recipe] = FakeRecipe,
+        offered: type[Recipe] = FakeRecipe,
         first: Iterable[dict[str, Any]] = (),
         observers: Iterable[object] = (),
         runs: Path | None = None,
         **config: Any,
     ) -> Plan:
         plugins = Plugins()
-        plugins.register(FakePlugin(fit, seconds, recipe, first), "fake")
+        plugins.register(FakePlugin(fit, seconds, offered, first), "fake")
         plugins.register(toy, "toy")
         for observer in observers:
             plugins.register(observer, "observer")

@@ -115,7 +115,7 @@ def test_a_recipe_that_is_refused_fails_the_trial(plan):
                 raise ValueError("x is too large")
             return self
 
-    study = run_search(plan(trials=8, epochs=1, recipe=Picky, pruner="none"))
+    study = run_search(plan(trials=8, epochs=1, offered=Picky, pruner="none"))
     failed = [t for t in study.trials if t.state == "failed"]
     assert failed
     assert all("x is too large" in t.failure.reason and t.sampled["x"] > 0.5 for t in failed)

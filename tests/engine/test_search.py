@@ -378,3 +378,13 @@ def test_damaged_checkpoints_are_passed_over(plan, fake_fit):
     assert [p.at for p in trial.curve] == [1, 2, 3, 4, 5]
     assert any("not those that were saved" in note for note in trial.notes)
     assert [a.start for a in read_attempts(trial_folder(made.path, 0), made.path)] == [0.0, 2.0]
+
+
+def test_a_trial_is_reproduced_from_its_recipe(plan, tmp_path):
+    """A study that was given a trial's recipe.toml trains the same weights again, bit by bit."""
+    study = run_search(plan(runs=tmp_path / "a", trainer="toy", trials=3, epochs=2, pruner="none"))
+    best = study.leader
+    recipe = trial_folder(study.path, best.number) / "recipe.toml"
+    again = run_search(plan(runs=tmp_path / "b", trainer="toy", recipe=str(recipe), trials=1)).trials[0]
+    assert (again.seed, dict(again.recipe)) == (best.seed, dict(best.recipe))
+    assert [p.metrics for p in again.curve] == [p.metrics for p in best.curve]
