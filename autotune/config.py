@@ -188,8 +188,8 @@ def read_config(
     return config
 
 
-def read_table(path: Path) -> dict[str, Any]:
-    """Reads a TOML file.
+def read_table(path: Path, *, remedy: str = "autotune init DATA writes one") -> dict[str, Any]:
+    """Reads a TOML file; `remedy` says what to do where there is none.
 
     Raises:
         UsageError: It is not there, or it is no TOML.
@@ -197,7 +197,7 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such file", hint="autotune init DATA writes one") from None
+        raise UsageError(f"{path}: there is no such file", hint=remedy) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([f"it is no TOML: {error}"], where=str(path)) from None
     except OSError as error:

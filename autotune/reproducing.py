@@ -23,7 +23,7 @@ def with_recipe_file(config: StudyConfig) -> StudyConfig:
         return config
     path = Path(config.recipe).expanduser()
     path = path / "recipe.toml" if path.is_dir() else path
-    table = read_table(path)
+    table = read_table(path, remedy="name a trial's, e.g. recipe=runs/NAME/trials/00002/recipe.toml")
     recipe = table.get("recipe")
     if not isinstance(recipe, dict):
         raise ConfigError(["has no table [recipe]; name a trial's recipe.toml"], where=str(path))
