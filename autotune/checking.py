@@ -25,7 +25,7 @@ def check(config: StudyConfig, plugins: Plugins) -> None:
         ConfigError: With every mistake there is.
     """
     if problems := config_problems(config, plugins):
-        raise ConfigError(problems, where="the study")
+        raise ConfigError(problems, where="the request")
 
 
 def config_problems(config: StudyConfig, plugins: Plugins, *, skip: frozenset[str] = frozenset()) -> list[str]:

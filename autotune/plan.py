@@ -145,7 +145,7 @@ def resolve(
     if lines := differences(config, stored):
         raise StudyError(
             f"{path}: holds another study\n" + "\n".join(f"  {line}" for line in lines),
-            hint="ask for what it was asked, or begin another study: name=...",
+            hint=f"go on with it as it is: autotune search {path}; or begin another study: name=...",
         )
     here: dict[str, Any] = {"data": config.data, "device": config.device}
     if config.time is not None or config.trials is not None:

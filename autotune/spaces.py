@@ -61,7 +61,7 @@ def study_space(config: StudyConfig, trainer: TrainerSpec, base: SearchSpace, re
     """
     space, problems = space_problems(config, trainer.recipe, base, registries, trainer.name)
     if problems:
-        raise ConfigError(problems, where="the study")
+        raise ConfigError(problems, where="the request")
     return space
 
 
