@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomlkit
 
+from autotune.checking import check
 from autotune.checkpoint import write_atomically
 from autotune.errors import UsageError
 from autotune.plugins import Plugins, load_plugins
@@ -27,6 +28,7 @@ EXAMPLES: dict[str, Any] = {
     "epochs": 10,
     "backbones": ["timm/resnet18"],
     "recipe": "runs/mine/trials/00002/recipe.toml",
+    "trial_seed": 1,
 }
 """Shown for the keys that have no default value."""
 
@@ -48,6 +50,7 @@ def write_draft(path: Path, data: str | None, assignments: Sequence[str] = (), *
         raise UsageError(f"{path} exists", hint="write another one with --output, or overwrite it with --force")
     config, _ = read_request(data, assignments)
     plugins = load_plugins()
+    check(config, plugins)
     plugins.open_source(config.data)
     text = draft(config, plugins)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,14 +68,15 @@ def draft(config: StudyConfig, plugins: Plugins) -> str:
         if name not in TABLES:
             lines += [f"# {field.description}", _line(name, getattr(config, name), config), ""]
     lines += _splits(config)
-    lines += ["# Hyperparameters that are not searched, e.g. img_size = 96.", "[fixed]"]
-    lines += [f"{name} = {_toml(value)}" for name, value in config.fixed.items()]
+    space = SearchSpace.of(spec.recipe, augmentations=tuple(plugins.augmentations))
+    lines += ["# Hyperparameters that are not searched. Each of [space] can stand here instead.", "[fixed]"]
+    lines += _fixed(config, spec, space)
     lines += [
         "",
         "[space]",
         f"# Ranges of what is searched by `{spec.name}`; change any of them, low or high alone suffices.",
     ]
-    lines += _space(config, spec, plugins)
+    lines += _space(config, spec, space)
     if config.limits:
         lines += ["[limits]", *(f"{name} = {_toml(value)}" for name, value in config.limits.items()), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -94,8 +98,15 @@ def _splits(config: StudyConfig) -> Iterator[str]:
     yield ""
 
 
-def _space(config: StudyConfig, spec: TrainerSpec, plugins: Plugins) -> Iterator[str]:
-    space = SearchSpace.of(spec.recipe, augmentations=tuple(plugins.augmentations))
+def _fixed(config: StudyConfig, spec: TrainerSpec, space: SearchSpace) -> Iterator[str]:
+    yield from (f"{name} = {_toml(value)}" for name, value in config.fixed.items())
+    for name, field in spec.recipe.model_fields.items():
+        # What has no default is chosen from the candidates, or filled in for each backbone.
+        if name not in space and name not in config.fixed and isinstance(field.default, str | int | float):
+            yield f"# {name} = {_toml(field.default)}  # {field.description or name}"
+
+
+def _space(config: StudyConfig, spec: TrainerSpec, space: SearchSpace) -> Iterator[str]:
     for name, dimension in space.items():
         changed = config.space.get(name, {})
         yield f"# {spec.recipe.model_fields[name].description or name}"
