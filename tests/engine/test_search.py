@@ -255,22 +255,19 @@ def test_the_time_total_is_over_all_calls(plan, fake_fit):
 
 
 def test_near_the_end_the_leader_is_trained_longer(plan, fake_fit):
-    """When no new trial can reach its first rung, the leader goes on beyond its epochs as a trial of stage final."""
+    """With less than two trainings left, the leader goes on beyond its epochs as a trial of stage final."""
 
     def fit(recipe, data, run):
-        if run.trial == 1:
-            time.sleep(max(0.0, run.deadline - time.monotonic() - 0.7))
         for epoch in fake_fit(recipe, data, run):
             yield epoch
-            time.sleep(0.0 if run.trial == 1 else 0.4)
+            time.sleep(0.4)
 
     study = run_search(plan(fit, time=6.0, epochs=4, first=[{"x": 1.0}], pruner="none"))
-    assert [(t.stage, t.state) for t in study.trials[:2]] == [("search", "complete")] * 2
-    leader, final = study.trials[0], study.trials[2]
+    leader, final = study.trials[:2]
+    assert (leader.stage, leader.state) == ("search", "complete")
     assert (final.stage, final.parent, final.recipe, final.seed) == ("final", 0, leader.recipe, leader.seed)
     assert final.curve[0].at == 5
     assert final.value > leader.value
-    assert len(study.trials) == 3
 
 
 def test_exits_are_not_eaten(plan):
