@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -34,7 +35,11 @@ def read_tensors(path: Path) -> OrderedDict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return OrderedDict(load_file(path))
-        return _unwrapped(torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)))
+        with warnings.catch_warnings():
+            # torch warns of pickles that it may not read; whether it does is what we find out.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return _unwrapped(content)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there is no such file") from error
     except pickle.UnpicklingError as error:

@@ -50,14 +50,13 @@ class TimmBackbone(autotune.Backbone):
         at_size = {"img_size": side} if self._survey.resizes else {}
         wishes = {"drop_rate": drop, "drop_path_rate": drop_path}
         options = {name: value for name, value in wishes.items() if name in self._survey.options}
-        before = torch.get_rng_state()
         module = create(self._name, num_classes=classes, **options, **at_size)
         if not load or self.weights is None:
             return module
-        after = torch.get_rng_state()
-        torch.set_rng_state(before)
+        # The draws that follow must not depend on whether weights were loaded.
+        state = torch.get_rng_state()
         donor = loaded(self._name, self.weights.path, module, self._survey.head, at_size)
-        torch.set_rng_state(after)
+        torch.set_rng_state(state)
         self._copy(donor, module, classes, keep_head)
         return module
 

