@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,7 +62,8 @@ def choose(
     """
     select = plan.dataset.holdout.select
     score = score and select is not None and set(plan.objective.metrics) <= DIRECTIONS.keys()
-    entries: list[Chosen] = []
+    winner: Chosen | None = None
+    scored = 0
     for candidate in candidates:
         started = time.monotonic()
         try:
@@ -75,17 +76,14 @@ def choose(
             continue
         if not score or select is None:
             return Chosen(finalist=candidate, checkpoint=checkpoint, model=model)
-        entries.append(_score(plan, candidate, checkpoint, model, select))
+        entry = _score(plan, candidate, checkpoint, model, select)
+        scored += 1
+        if winner is None or plan.objective.better(entry.pooled, winner.pooled):
+            winner = entry
         now = time.monotonic()
         if deadline is not None and now + (now - started) > deadline:
             break
-    winner = plan.objective.best((entry, entry.pooled) for entry in entries)
-    if winner is None:
-        return None
-    return Chosen(
-        finalist=winner.finalist, checkpoint=winner.checkpoint, model=winner.model,
-        select=winner.select, pooled=winner.pooled, scored=len(entries),
-    )  # fmt: skip
+    return None if winner is None else replace(winner, scored=scored)
 
 
 def held_out(plan: Plan) -> tuple[Split, ...]:
