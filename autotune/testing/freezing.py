@@ -7,7 +7,6 @@ from typing import Any
 from autotune.backbone import Backbone
 from autotune.testing.contract import promise
 
-
 STEPS = 2
 """A head that starts at zero lets no gradient through before it has moved."""
 

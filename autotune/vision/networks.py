@@ -112,9 +112,9 @@ def _weighted_children(module: torch.nn.Module, part: str, weights: set[str]) ->
 
 
 def _place(name: str, parts: Sequence[str]) -> int:
-    """The part that a tensor lies in; one that lies beside them goes with the first part of its own parent."""
+    """Orders a tensor among the parts; one that lies beside some of them comes just before the first of these."""
     for at, part in enumerate(parts):
         if name.startswith(f"{part}."):
-            return at
+            return 2 * at + 1
     parent = name.rpartition(".")[0]
-    return next((at for at, part in enumerate(parts) if not parent or part.startswith(f"{parent}.")), 0)
+    return next((2 * at for at, part in enumerate(parts) if not parent or part.startswith(f"{parent}.")), 0)

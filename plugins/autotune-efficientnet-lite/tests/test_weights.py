@@ -90,4 +90,3 @@ def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "noise.pth").write_bytes(b"noise")
     with pytest.raises(autotune.CheckpointError, match="cannot be read as weights"):
         convert(0, tmp_path / "noise.pth")
-

@@ -13,9 +13,7 @@ import autotune
 from autotune.builtin.timm.source import TimmSource
 
 
-def test_offline_is_answered_at_once_with_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_offline_is_answered_at_once_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With HF_HUB_OFFLINE set and nothing cached, the error names the wish and three remedies."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -52,7 +52,7 @@ def test_distilled_networks_have_two_heads(source: TimmSource) -> None:
 
 
 def test_lite0_has_eight_blocks_and_its_top_holds_the_last_convolution(source: TimmSource) -> None:
-    """timm's coarse groups: the topmost one of lite0 is conv_head with blocks.6."""
+    """Timm's coarse groups: the topmost one of lite0 is conv_head with blocks.6."""
     backbone = source.backbone("tf_efficientnet_lite0")
     blocks = backbone.blocks(backbone.build(10, load=False))
     assert len(blocks) == backbone.facts.blocks == 8
