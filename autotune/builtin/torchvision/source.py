@@ -15,12 +15,15 @@ from autotune.builtin.torchvision.surveying import published, survey
 from autotune.vision.hub import is_reachable, offline_wish
 from autotune.vision.surveys import Surveys
 
+SHIPPED = Path(__file__).with_name("surveys.json")
+"""Facts for one version of torchvision, written by the module ``shipping``."""
+
 
 class TorchvisionSource(autotune.BackboneSource):
-    """torchvision's classifiers; `published` says which weights are meant, the best of each where several exist."""
+    """torchvision's classifiers, each with the best of its published weights."""
 
     def __init__(self) -> None:
-        self._surveys = Surveys("torchvision", version("torchvision"), survey)
+        self._surveys = Surveys("torchvision", version("torchvision"), survey, shipped=SHIPPED)
 
     def names(self) -> Sequence[str]:
         """Every classifier."""

@@ -44,7 +44,7 @@ def _smallest() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "name"), _smallest())
+@pytest.mark.parametrize(("family", "name"), list(_smallest()))
 def test_head_and_topmost_block_train_and_nothing_else_moves(family: str, name: str) -> None:
     """Outputs are [N, classes]; frozen parameters and buffers do not move by a bit, trained ones do."""
     backbone = TimmSource().backbone(name)

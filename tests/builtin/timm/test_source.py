@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 import autotune
 from autotune.builtin import timm as plugin
-from autotune.builtin.timm.source import TimmSource
+from autotune.builtin.timm.source import SHIPPED, TimmSource
+from autotune.builtin.timm.surveying import survey
 from autotune.testing import BackboneSourceSuite
 from autotune.testing.freezing import check_frozen_step
+from autotune.vision.surveys import Survey
 
 
 class TestTimmSource(BackboneSourceSuite):
@@ -100,3 +104,12 @@ def test_dropout_and_stochastic_depth_reach_the_network(source: TimmSource) -> N
     module = source.backbone("test_vit").build(3, drop=0.3, drop_path=0.2)
     assert module.head_drop.p == 0.3
     assert module.blocks[-1].drop_path1.drop_prob == pytest.approx(0.2)
+
+
+def test_the_facts_that_come_with_autotune_are_what_a_survey_finds(source: TimmSource) -> None:
+    """For timm's version at hand they are used, and they are true."""
+    shipped = json.loads(SHIPPED.read_text())
+    if shipped["version"] != version("timm"):
+        pytest.skip(f"facts of timm {shipped['version']} are not used for {version('timm')}")
+    for name in ("test_resnet", "test_vit", "lcnet_050"):
+        assert survey(name) == Survey.from_json(shipped["surveys"][name])

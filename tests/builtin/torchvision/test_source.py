@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import torch
 
 import autotune
 from autotune.builtin import torchvision as plugin
-from autotune.builtin.torchvision.source import TorchvisionSource
+from autotune.builtin.torchvision.source import SHIPPED, TorchvisionSource
+from autotune.builtin.torchvision.surveying import survey
 from autotune.testing import BackboneSourceSuite
 from autotune.testing.freezing import check_frozen_step
+from autotune.vision.surveys import Survey
 
 
 class TestTorchvisionSource(BackboneSourceSuite):
@@ -106,3 +110,13 @@ def test_unknown_names_are_answered_with_near_ones(source: TorchvisionSource) ->
     with pytest.raises(autotune.UnknownName, match="torchvision classifier") as caught:
         source.backbone("resnet17")
     assert "resnet18" in str(caught.value)
+
+
+def test_the_facts_that_come_with_autotune_are_what_a_survey_finds() -> None:
+    """For torchvision's version at hand they are used, and they are true."""
+    shipped = json.loads(SHIPPED.read_text())
+    if shipped["version"] != version("torchvision"):
+        pytest.skip(f"facts of torchvision {shipped['version']} are not used for {version('torchvision')}")
+    assert shipped["surveys"].keys() == set(TorchvisionSource().names())
+    for name in ("squeezenet1_1", "vit_b_32"):
+        assert survey(name) == Survey.from_json(shipped["surveys"][name])
