@@ -110,9 +110,7 @@ def autotune_search_space(trainer: TrainerSpec, backbones: Sequence[Facts], data
 
 
 @hookspec
-def autotune_warm_start(
-    trainer: TrainerSpec, space: SearchSpace, data: Data
-) -> Iterable[Mapping[str, Scalar]] | None:
+def autotune_warm_start(trainer: TrainerSpec, space: SearchSpace, data: Data) -> Iterable[Mapping[str, Scalar]] | None:
     """Proposes recipes to try first; what a proposal leaves out takes the recipe's default.
 
     All plugins are asked. A proposal outside the space is dropped with a warning.

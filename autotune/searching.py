@@ -59,8 +59,9 @@ def prepare(
     """
     from autotune.plan import resolve
 
-    config, home = read_request(data, assignments, values=values, runs=Path(runs))
-    return resolve(config, load_plugins(), runs=home, progress=progress)
+    plugins = load_plugins()
+    config, home = read_request(data, assignments, values=values, runs=Path(runs), plugins=plugins)
+    return resolve(config, plugins, runs=home, progress=progress)
 
 
 def read_request(
@@ -69,15 +70,19 @@ def read_request(
     *,
     values: Mapping[str, Any] | None = None,
     runs: Path = Path("runs"),
+    plugins: Plugins | None = None,
 ) -> tuple[StudyConfig, Path]:
-    """The configuration that is asked for, and the folder in which the study's folder lies."""
+    """The configuration that is asked for, and the folder in which the study's folder lies.
+
+    With `plugins` every mistake is reported at once, those about trainers and hyperparameters included.
+    """
     from autotune.config import read_config
 
     file = None if data is None else study_file(Path(data))
     values = dict(values or {})
     if file is None and "data" not in values and not any(a.partition("=")[0].strip() == "data" for a in assignments):
         values["data"] = DEFAULT_DATA if data is None else os.fspath(data)
-    config = read_config(file, assignments, values)
+    config = read_config(file, assignments, values, plugins=plugins)
     if file is not None and config.made and file.resolve().parent.name == config.name:
         return config, _near(file.resolve().parent.parent)  # a study that lies elsewhere goes on where it lies
     return config, runs

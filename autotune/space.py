@@ -119,6 +119,10 @@ class SearchSpace(Mapping[str, Dimension]):
         except KeyError:
             raise UnknownName("hyperparameter", name, self._dimensions) from None
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The dimension of a name, or the default where there is none."""
+        return self._dimensions.get(name, default)
+
     def __contains__(self, name: object) -> bool:
         return name in self._dimensions
 

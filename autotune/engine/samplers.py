@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 
-from autotune.engine.evolution import EvolutionSampler
 from autotune.errors import UnknownName, UsageError
 from autotune.objective import Objective
 from autotune.space import Choice, SearchSpace
@@ -40,6 +39,12 @@ def make_sampler(name: str, *, seed: int, place: int) -> BaseSampler:
     if name not in _SAMPLERS:
         raise UnknownName("sampler", name, _SAMPLERS)
     return _SAMPLERS[name](derived_seed("sampler", seed, place), seed)
+
+
+def _evolution(seed: int) -> BaseSampler:
+    from autotune.engine.evolution import EvolutionSampler  # imports scipy, which reading a study should not wait for
+
+    return EvolutionSampler(seed=seed)
 
 
 def check_sampler(name: str, space: SearchSpace, objective: Objective) -> None:
@@ -88,7 +93,7 @@ _SAMPLERS: Mapping[str, Callable[[int, int], BaseSampler]] = {
     "tpe": lambda seed, study_seed: TPESampler(seed=seed),
     "random": lambda seed, study_seed: RandomSampler(seed=seed),
     "gp": lambda seed, study_seed: GPSampler(seed=seed, warn_independent_sampling=False),
-    "cmaes": lambda seed, study_seed: EvolutionSampler(seed=seed),
+    "cmaes": lambda seed, study_seed: _evolution(seed),
     "qmc": _qmc,
     "nsga2": lambda seed, study_seed: NSGAIISampler(seed=seed, population_size=POPULATION),
 }

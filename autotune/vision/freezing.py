@@ -62,8 +62,11 @@ def freeze(module: torch.nn.Module, backbone: Backbone, unfreeze: int) -> Partit
     return partition
 
 
-def train_mode(module: torch.nn.Module, partition: Partition) -> None:
+def train_mode(module: torch.nn.Module, partition: Partition, *, batch_statistics: bool = True) -> None:
     """Puts the trained part in training mode and the frozen part in evaluation mode.
+
+    Batch normalisation keeps the statistics of the pretraining everywhere, unless `batch_statistics`: with those of
+    small batches the network that the head was fitted to is another one from the first step on.
 
     A module without tensors, e.g. a dropout, follows its parent. The outermost module is always in training
     mode: the dropout before the head is often applied there.
@@ -78,4 +81,5 @@ def train_mode(module: torch.nn.Module, partition: Partition) -> None:
         tensors += [f"{name}.{n}" for n, _ in child.named_buffers()]
         parent = name.rpartition(".")[0]
         training[name] = all(n in trained for n in tensors) if tensors else training[parent]
-        child.training = training[name]
+        norm = isinstance(child, torch.nn.modules.batchnorm._BatchNorm)
+        child.training = training[name] and (batch_statistics or not norm)

@@ -36,6 +36,7 @@ class Trained:
         mix: Mixup or CutMix on a batch, or None.
         warmup_steps: Steps in which the rates rise linearly.
         steps: Steps done.
+        batch_statistics: Whether batch normalisation in the trained part uses each batch's own statistics.
         micro: Images whose gradients are computed at once; None takes the whole batch.
         note: Keeps a line with the trial.
     """
@@ -49,6 +50,7 @@ class Trained:
     mix: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None
     warmup_steps: int
     note: Callable[[str], None]
+    batch_statistics: bool = True
     steps: int = 0
     micro: int | None = None
     loss_sum: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
@@ -83,7 +85,7 @@ def train_epoch(
         Diverged: The loss is not finite.
         OutOfMemory: Memory does not suffice, although the micro-batches were halved.
     """
-    train_mode(trained.module, trained.partition)
+    train_mode(trained.module, trained.partition, batch_statistics=trained.batch_statistics)
     torch.manual_seed(derive(seed, "epoch", epoch))
     trained.loss_sum = torch.zeros((), device=trained.placement.device)
     seen = 0

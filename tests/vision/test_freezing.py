@@ -47,3 +47,14 @@ def test_a_frozen_block_does_not_move_by_a_bit(backbone):
     after = module.state_dict()
     moved = {n for n in before if not torch.equal(before[n], after[n])}
     assert moved == {n for n in before if n.startswith(("top.", "head."))}
+
+
+def test_pretrained_statistics_can_be_kept_in_trained_blocks(backbone):
+    """Without batch statistics every BatchNorm evaluates, and its weights are trained all the same."""
+    module = backbone.build(3, drop=0.5)
+    train_mode(module, freeze(module, backbone, 2), batch_statistics=False)
+    assert not module.low[1].training
+    assert not module.top[1].training
+    assert module.top[0].training
+    assert module.drop.training
+    assert module.top[1].weight.requires_grad

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import autotune
 from autotune import hookimpl
-from autotune.builtin.classify.portfolio import PORTFOLIO
+from autotune.builtin.classify.portfolio import PORTFOLIO, fitted
 from autotune.builtin.classify.presets import presets
 from autotune.builtin.classify.recipe import ClassifyRecipe
 
@@ -40,6 +40,8 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
 
 
 @hookimpl
-def autotune_warm_start(trainer: autotune.TrainerSpec) -> Iterable[Mapping[str, autotune.Scalar]]:
+def autotune_warm_start(
+    trainer: autotune.TrainerSpec, space: autotune.SearchSpace
+) -> Iterable[Mapping[str, autotune.Scalar]]:
     """Proposes the recipes that are known to be good."""
-    return PORTFOLIO if trainer.recipe is ClassifyRecipe else ()
+    return [fitted(recipe, space) for recipe in PORTFOLIO] if trainer.recipe is ClassifyRecipe else ()

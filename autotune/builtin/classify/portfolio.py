@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-PORTFOLIO: Sequence[Mapping[str, str | int | float | bool]] = (
+from autotune import Choice, Scalar, SearchSpace
+
+PORTFOLIO: Sequence[Mapping[str, Scalar]] = (
     # The head alone on frozen features: seconds, and a score that everything else must beat.
     {"unfreeze_share": 0.0, "lr": 3e-3, "weight_decay": 0.01, "augment": "none"},
     # The head, then the top third of the blocks (LP-FT; Kumar et al. 2022, arXiv:2202.10054).
     {"unfreeze_share": 0.35, "lr": 1e-3, "lr_blocks": 1e-3, "layer_decay": 0.8, "augment": "none"},
     # Everything, smaller rates below (Howard and Ruder 2018, arXiv:1801.06146).
-    {"unfreeze_share": 1.0, "lr": 1e-3, "lr_blocks": 1e-3, "layer_decay": 0.8, "augment": "trivial"},
+    {"unfreeze_share": 1.0, "lr": 1e-3, "lr_blocks": 5e-4, "layer_decay": 0.9, "augment": "none"},
     # SGD with momentum and a small rate, as most published fine-tuning does.
     {
         "unfreeze_share": 0.6,
@@ -19,6 +21,20 @@ PORTFOLIO: Sequence[Mapping[str, str | int | float | bool]] = (
         "lr_blocks": 1e-2,
         "layer_decay": 0.8,
         "weight_decay": 1e-4,
-        "augment": "flip-crop",
+        "bn": "batch",
+        "augment": "trivial",
     },
 )
+
+
+def fitted(recipe: Mapping[str, Scalar], space: SearchSpace) -> dict[str, Scalar]:
+    """A recipe moved into a space that a study has narrowed; what the space fixes or cannot offer is left out."""
+    moved: dict[str, Scalar] = {}
+    for name, value in recipe.items():
+        dimension = space.get(name)
+        if isinstance(dimension, Choice):
+            if dimension.contains(value):
+                moved[name] = value
+        elif dimension is not None and isinstance(value, (int, float)):
+            moved[name] = min(max(value, dimension.low), dimension.high)
+    return moved

@@ -21,7 +21,7 @@ class ClassifyRecipe(Recipe):
     )
     lr: Annotated[float, Float(3e-4, 3e-2, log=True)] = Field(3e-3, gt=0, description="Peak learning rate of the head.")
     lr_blocks: Annotated[float, Float(3e-5, 1e-2, log=True)] = Field(
-        1e-3, gt=0, description="Peak learning rate of the topmost trained block."
+        5e-4, gt=0, description="Peak learning rate of the topmost trained block."
     )
     layer_decay: Annotated[float, Float(0.5, 1.0)] = Field(
         0.8, gt=0, le=1, description="Factor on the learning rate from each block to the one below it."
@@ -47,12 +47,15 @@ class ClassifyRecipe(Recipe):
     img_size: int | None = Field(
         None, ge=8, description="Side of the network's input in pixels; the backbone's own by default."
     )
+    bn: Annotated[Literal["frozen", "batch"], Choice()] = Field(
+        "frozen", description="BatchNorm in trained blocks: the pretraining's statistics, or each batch's own."
+    )
     warmup_epochs: float = Field(0.5, ge=0, description="Epochs in which the rates rise linearly; constant after.")
     head_epochs: int = Field(
         20, ge=0, description="Epochs for the head on frozen features, before anything is unfrozen."
     )
     ema_epochs: float = Field(
-        1.0, ge=0, description="How many epochs the averaged weights look back; 0 takes the weights as they are."
+        0.5, ge=0, description="How many epochs the averaged weights look back; 0 takes the weights as they are."
     )
     keep_head: bool = Field(
         False, description="Start from the head that comes with the weights, for the classes that it knows."

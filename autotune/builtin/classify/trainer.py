@@ -177,6 +177,7 @@ class Fitting:
             smoothing=recipe.smoothing,
             mix=make_mix(recipe.mixup, recipe.cutmix, len(self.task.classes)),
             warmup_steps=round(recipe.warmup_epochs * self.steps_per_epoch),
+            batch_statistics=recipe.bn == "batch",
             note=self.run.note,
         )
 

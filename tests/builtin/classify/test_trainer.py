@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from autotune import Choice, SearchSpace
-from autotune.builtin.classify.portfolio import PORTFOLIO
+from autotune.builtin.classify.portfolio import PORTFOLIO, fitted
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.plugins import load_plugins
 from autotune.testing import TrainerCase, TrainerSuite, tiny_data
@@ -101,6 +101,18 @@ def test_every_proposal_lies_in_the_space(number):
     assert set(proposal) <= set(space)
     assert space.misfits(proposal) == {}
     assert isinstance(space["opt"], Choice)
+
+
+def test_proposals_move_into_a_narrowed_space():
+    """Numbers go to the nearest end of a narrowed range; a choice that is gone, or fixed, is left out."""
+    space = (
+        SearchSpace.of(ClassifyRecipe, augmentations=["none"]).changed("lr_blocks", high=1e-4).without("layer_decay")
+    )
+    moved = [fitted(recipe, space) for recipe in PORTFOLIO]
+    assert all(space.misfits(recipe) == {} for recipe in moved)
+    assert moved[1]["lr_blocks"] == 1e-4
+    assert "augment" not in moved[3]
+    assert all("layer_decay" not in recipe for recipe in moved)
 
 
 @pytest.mark.gpu
