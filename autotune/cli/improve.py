@@ -38,10 +38,10 @@ def command(
     from autotune.reporting.live import Live, Looking
 
     assigned = options.assignments(words, time=time, trials=trials, name=name)
-    live = None if quiet else Live()
     prepared = improving.prepare(model, data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
         click.echo(planned.opening(prepared.plan))
+    live = None if quiet else Live(said=() if as_json else prepared.plan.reasons)
     with live or contextlib.nullcontext():
         improvement = improving.conduct(prepared, observers=[live] if live else [], started=STARTED)
     if as_json:

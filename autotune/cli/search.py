@@ -38,10 +38,10 @@ def command(
 
     data, rest = options.split_data(words)
     assigned = options.assignments(rest, time=time, trials=trials, name=name)
-    live = None if quiet else Live()
     plan = searching.prepare(data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
         click.echo(planned.opening(plan))
+    live = None if quiet else Live(said=() if as_json else plan.reasons)
     with live or contextlib.nullcontext():
         outcome = searching.conduct(plan, observers=[live] if live else [], started=STARTED)
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
@@ -55,10 +55,12 @@ class Live(Tracker):
 
     Args:
         stream: Where it writes; standard error by default, so that standard output holds results only.
+        said: Reasons that the person has been told already; what is chosen later, e.g. the epochs, is told here.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, said: Sequence[str] = ()) -> None:
         self._stream = stream if stream is not None else sys.stderr
+        self._said = frozenset(said)
         self._screen: _Screen = _Panel(self._stream) if self._stream.isatty() else _Lines(self._stream)
         self._seen = time.monotonic()
         self._left: float | None = None
@@ -78,8 +80,11 @@ class Live(Tracker):
 
     @hookimpl
     def autotune_study_started(self, study: Study) -> None:
-        """Notes the time left."""
+        """Tells what was chosen since the plan was shown, and notes the time left."""
         self._note(study)
+        for reason in study.config.get("made", {}).get("reasons", ()):
+            if reason not in self._said and not study.trials:
+                self._screen.event(f"  {reason}")
         if study.trials:
             self._screen.event(f"going on after {len(study.trials)} trials, {duration(study.spent)} spent")
 

@@ -88,3 +88,13 @@ def test_looking_at_many_images_is_told(monkeypatch):
     ]
     assert terminal.getvalue().startswith("\rlooking at the images: 1,000 of 3,000\r")
     assert terminal.getvalue().endswith("\r")
+
+
+def test_what_was_chosen_after_the_opening_is_told(mixed):
+    """Reasons that came with the measuring, e.g. the epochs, are printed; those told before are not repeated."""
+    stream = io.StringIO()
+    config = {**mixed.config, "made": {"reasons": ["img_size 64: small images", "7 epochs a trial: measured"]}}
+    fresh = dataclasses.replace(mixed, trials=(), config=config)
+    with Live(stream, said=["img_size 64: small images"]) as live:
+        live.autotune_study_started(fresh)
+    assert stream.getvalue() == "  7 epochs a trial: measured\n"
