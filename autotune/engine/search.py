@@ -91,7 +91,7 @@ def _search(plan: Plan, clock: Clock, signals: Signals, pulse: Pulse) -> Study:
     check_space(plan.space, list(context.frozen(SEARCH)), plan.path)
     if is_done(plan.config, study.trials, clock.before, clock.ended):
         clock.rest()
-        return study
+        return context.study()
     clock.reopen()
     begin_journal(context)
     plan.plugins.notify("autotune_study_started", study=study)
