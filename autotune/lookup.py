@@ -105,7 +105,7 @@ def resolve_backbone(name: str, plugins: Plugins, *, pretrained: bool = True) ->
             return backbone.with_weights(spec.locate())
         return backbone.with_weights(source.fetch(rest))
     except WeightsUnavailable as error:
-        hint = "; ".join(dict.fromkeys(filter(None, [error.hint, _REMEDIES])))
+        hint = error.hint or _REMEDIES
         message = error.message if plain in error.message else f"{name}: {error.message}"
         raise WeightsUnavailable(message, hint=hint) from error
 
