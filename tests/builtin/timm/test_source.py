@@ -111,5 +111,6 @@ def test_the_facts_that_come_with_autotune_are_what_a_survey_finds(source: TimmS
     shipped = json.loads(SHIPPED.read_text())
     if shipped["version"] != version("timm"):
         pytest.skip(f"facts of timm {shipped['version']} are not used for {version('timm')}")
+    assert shipped["surveys"].keys() == set(source.names())
     for name in ("test_resnet", "test_vit", "lcnet_050"):
         assert survey(name) == Survey.from_json(shipped["surveys"][name])
