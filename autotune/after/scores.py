@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,7 +11,6 @@ from autotune.model import Model
 Probabilities = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
-Z95 = 1.959963984540054
 """The standard normal's 97.5 % quantile."""
 
 
@@ -25,12 +22,12 @@ def recalls(probabilities: Probabilities, labels: Labels) -> npt.NDArray[np.floa
     return np.divide(hits, counts, out=np.full(classes, np.nan), where=counts > 0)
 
 
-def wilson(hits: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval for a share (Wilson 1927, doi:10.1080/01621459.1927.10502953); 95 % by default."""
-    share = hits / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval for a share (Wilson 1927, doi:10.1080/01621459.1927.10502953), by SciPy."""
+    from scipy.stats import binomtest  # slow to import, and needed by evaluations only
+
+    interval = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def probabilities_of(model: Model, split: Split, *, batch: int = 128) -> Probabilities:

@@ -6,12 +6,13 @@ Ours and not Optuna's, so that it also works with several goals and with limits.
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune.errors import UnknownName
-from autotune.objective import Goal, Objective
+from autotune.objective import Objective
 from autotune.study import Study, Trial
 
 _SLACK = 1e-6
@@ -101,7 +102,7 @@ class SuccessiveHalving(Pruner):
                     late.append(trial.value)
         if len(early) < self.enough:
             return True
-        return agreement(early[-self.recent :], late[-self.recent :], objective.main) >= self.agreement
+        return agreement(early[-self.recent :], late[-self.recent :]) >= self.agreement
 
     def _rung(self, trial: Trial) -> int | None:
         """The highest rung that the newest epoch has reached and the one before had not."""
@@ -140,19 +141,12 @@ def score_at(trial: Trial, rung: float, objective: Objective) -> Mapping[str, fl
     return objective.best((p.metrics, p.metrics) for p in trial.curve if p.at <= rung + _SLACK and p.metrics)
 
 
-def agreement(early: Sequence[float], late: Sequence[float], goal: Goal) -> float:
+def agreement(early: Sequence[float], late: Sequence[float]) -> float:
     """Kendall's tau-b between two rankings of the same trials: 1 agrees, 0 is unrelated (0 if all are equal)."""
-    concordant, ties_early, ties_late, pairs = 0, 0, 0, 0
-    for i in range(len(early)):
-        for j in range(i):
-            a = goal.better(early[i], early[j]) - goal.better(early[j], early[i])
-            b = goal.better(late[i], late[j]) - goal.better(late[j], late[i])
-            concordant += a * b
-            ties_early += a == 0
-            ties_late += b == 0
-            pairs += 1
-    scale = ((pairs - ties_early) * (pairs - ties_late)) ** 0.5
-    return concordant / scale if scale else 0.0
+    from scipy.stats import kendalltau  # slow to import, and needed by long studies only
+
+    tau = float(kendalltau(early, late).statistic)
+    return 0.0 if math.isnan(tau) else tau
 
 
 def _beats(a: Mapping[str, float], b: Mapping[str, float], objective: Objective) -> bool:

@@ -138,15 +138,11 @@ def test_limits_come_first():
 
 
 def test_agreement_is_kendalls_tau():
-    """Known values, ties and the direction included."""
-    up, down = Goal("a", "maximize"), Goal("a", "minimize")
-    assert agreement([1, 2, 3, 4], [1, 2, 3, 4], up) == 1
-    assert agreement([1, 2, 3, 4], [4, 3, 2, 1], down) == -1
-    assert agreement([1, 1, 1], [1, 2, 3], up) == 0
-    from scipy.stats import kendalltau
-
-    a, b = [1, 2, 2, 5, 3, 4], [2, 1, 3, 3, 5, 4]
-    assert agreement(a, b, up) == pytest.approx(kendalltau(a, b).statistic)
+    """It agrees, disagrees, has no order at all; by hand: of 14 ordered pairs each, 9 agree and 4 do not."""
+    assert agreement([1, 2, 3, 4], [1, 2, 3, 4]) == pytest.approx(1)
+    assert agreement([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    assert agreement([1, 1, 1], [1, 2, 3]) == 0
+    assert agreement([1, 2, 2, 5, 3, 4], [2, 1, 3, 3, 5, 4]) == pytest.approx(5 / 14)
 
 
 def test_pruners_by_name():
