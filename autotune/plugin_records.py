@@ -140,8 +140,8 @@ def _trainer_problem(spec: TrainerSpec, where: str) -> str | None:
         return f"{where}: metrics must be a tuple of names, not {spec.metrics!r}"
     if spec.tasks not in ("one", "many"):
         return f"{where}: tasks is 'one' or 'many', not {spec.tasks!r}"
-    if not isinstance(spec.batch, int) or spec.batch < 1:
-        return f"{where}: batch is a whole number from 1, not {spec.batch!r}"
+    if not callable(spec.batch) and (not isinstance(spec.batch, int) or spec.batch < 1):
+        return f"{where}: batch is a whole number from 1 or a function from a recipe to one, not {spec.batch!r}"
     if unknown := [f for f in spec.same if f not in spec.recipe.model_fields]:
         return f"{where}: same names {unknown[0]!r}, which {spec.recipe.__name__} does not declare"
     try:

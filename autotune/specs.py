@@ -42,8 +42,9 @@ class TrainerSpec:
         build: Makes the trainer; imports what it needs.
         metrics: What every epoch with metrics reports.
         tasks: Whether it takes one task or many.
-        batch: How many recipes `Trainer.fit_many` takes at once.
-        same: Fields that are equal within a batch.
+        batch: How many recipes `Trainer.fit_many` takes at once, or a function from the first recipe of a batch,
+            resolved, to that number. Where it is 1, `Trainer.fit` is asked.
+        same: Fields that are equal within a batch; they come from its first recipe.
         device: Resolves ``auto``, or checks a name such as ``cuda:1``; None for a trainer that needs no device.
         presets: Chooses values from the data's profile, the candidates and the device; None chooses nothing.
     """
@@ -54,7 +55,7 @@ class TrainerSpec:
     build: Callable[[], Trainer[Any]]
     metrics: tuple[str, ...] = ("accuracy",)
     tasks: Literal["one", "many"] = "one"
-    batch: int = 1
+    batch: int | Callable[[Recipe], int] = 1
     same: tuple[str, ...] = ()
     device: Callable[[str], str] | None = None
     presets: Callable[[Profile, Sequence[Facts], str], Presets] | None = None

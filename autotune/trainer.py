@@ -19,6 +19,7 @@ from autotune.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from autotune.backbone import Backbone, Facts
     from autotune.data import Data
+    from autotune.errors import TrialFailure
     from autotune.model import Model
     from autotune.specs import AugmentationSpec
 
@@ -118,6 +119,16 @@ class Run(ABC):
     def note(self, text: str) -> None:
         """Keeps a line with the trial, e.g. that micro-batches were halved."""
 
+    def fail(self, error: TrialFailure) -> None:
+        """Says that this run alone has failed, while the other runs of its batch go on; only within `Trainer.fit_many`.
+
+        The run has ended then: nothing more is yielded for it. A host that runs no batches raises the error.
+
+        Args:
+            error: What would have been raised, had the run been trained by itself.
+        """
+        raise error
+
 
 class Trainer(ABC, Generic[R]):
     """Trains one recipe at a time."""
@@ -139,7 +150,22 @@ class Trainer(ABC, Generic[R]):
     def fit_many(
         self, recipes: Sequence[R], data: Data, runs: Sequence[Run]
     ) -> Generator[Mapping[int, Epoch], None, None]:
-        """Trains several recipes in one go; only asked if the spec's `batch` is above 1."""
+        """Trains several recipes in one go; only asked if the spec's `batch` is above 1.
+
+        Yields the epochs that were finished since the last yield, by the place of their recipe in the list. A run
+        ends with its last epoch, with `Run.fail`, or by what `Run.stop` answers: ``prune`` ends that run alone,
+        ``pause`` and ``deadline`` end all of them, each as `Run.stop` says. It is enough to ask one of the runs once
+        a batch, and every run after each yield.
+
+        Args:
+            recipes: Equal in the fields that the spec's `same` names.
+            data: What all of them may see.
+            runs: One for each recipe; they have seen the same number of epochs. Everything random may derive from
+                the seed of the first.
+
+        Raises:
+            TrialFailure: All of them failed. For one alone there is `Run.fail`.
+        """
         raise TypeError(f"{type(self).__name__} trains one recipe at a time")
         yield {}
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune.backbone import Backbone
 from autotune.checkpoint import Checkpoint, write_checkpoint
+from autotune.errors import TrialFailure
 from autotune.specs import AugmentationSpec
 from autotune.trainer import Run, StopReason, World
 
@@ -32,6 +33,7 @@ class TrialRun(Run):
         asked: How often `stop` was asked.
         saved: Every checkpoint so far.
         notes: Every line that the trainer kept.
+        failed: What `fail` was told, or None.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class TrialRun(Run):
         self.asked = 0
         self.saved: list[Checkpoint] = []
         self.notes: list[str] = []
+        self.failed: TrialFailure | None = None
         self.cache.mkdir(parents=True, exist_ok=True)
 
     def save(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> Checkpoint:
@@ -82,3 +85,7 @@ class TrialRun(Run):
     def note(self, text: str) -> None:
         """Keeps a line in `notes`."""
         self.notes.append(text)
+
+    def fail(self, error: TrialFailure) -> None:
+        """Keeps the failure in `failed`."""
+        self.failed = error
