@@ -9,6 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autotune.vision.arrays import (
+        ArrayCache as ArrayCache,
+        Arrays as Arrays,
+        NoRoom as NoRoom,
+        fingerprint as fingerprint,
+    )
     from autotune.vision.augment import POLICIES as POLICIES, build_policy as build_policy
     from autotune.vision.average import Average as Average
     from autotune.vision.device import (
@@ -30,19 +36,16 @@ if TYPE_CHECKING:
         normalise as normalise,
         to_array as to_array,
     )
-    from autotune.vision.loop import (
-        Trained as Trained,
-        evaluate as evaluate,
-        make_mix as make_mix,
-        train_epoch as train_epoch,
-    )
+    from autotune.vision.loop import Trained as Trained, evaluate as evaluate, train_epoch as train_epoch
     from autotune.vision.metrics import METRICS as METRICS, score as score
+    from autotune.vision.mixing import Mix as Mix, make_mix as make_mix
     from autotune.vision.model import TorchModel as TorchModel
     from autotune.vision.optim import Rates as Rates, make_optimizer as make_optimizer, set_rates as set_rates
     from autotune.vision.seeds import derive as derive
     from autotune.vision.state import averaged as averaged, capture as capture, restore as restore
 
 _HOMES = {
+    "arrays": "ArrayCache Arrays NoRoom fingerprint",
     "augment": "POLICIES build_policy",
     "average": "Average",
     "device": "Placement is_out_of_memory pick_device",
@@ -50,8 +53,9 @@ _HOMES = {
     "freezing": "Partition freeze train_mode",
     "heads": "build_module",
     "images": "Feed Images evaluation_view normalise to_array",
-    "loop": "Trained evaluate make_mix train_epoch",
+    "loop": "Trained evaluate train_epoch",
     "metrics": "METRICS score",
+    "mixing": "Mix make_mix",
     "model": "TorchModel",
     "optim": "Rates make_optimizer set_rates",
     "seeds": "derive",

@@ -1,0 +1,286 @@
+"""What the cache folder keeps between trials: its entries, who uses them, and which one goes first.
+
+An entry is a folder ``arrays/KIND/KEY`` with ``facts.json`` beside its data. ``facts.json`` carries the time of last
+use as its own time stamp, and a shared lock (`flock`, which dies with its holder) as long as somebody has the entry
+open. Whoever writes an entry holds ``KEY.lock`` and works in ``KEY.part``; ``KEY.gone`` is on its way out.
+Nothing here needs torch, so that the command line can list and clear without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+FACTS = "facts.json"
+SHARE = 10
+"""One part in so many of the free disk is the default limit."""
+_SPARE = 20
+"""One part in so many of the free disk is never used, so that studies can still write their checkpoints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One entry.
+
+    Attributes:
+        key: What it is found by.
+        kind: What it holds, e.g. ``activations``.
+        facts: What it was made from; json types. Empty if its ``facts.json`` cannot be read.
+        nbytes: Its size on disk.
+        used: When it was last used, in seconds since 1970.
+        path: Its folder.
+    """
+
+    key: str
+    kind: str
+    facts: Mapping[str, Any]
+    nbytes: int
+    used: float
+    path: Path
+
+
+class Unusable(Exception):
+    """An entry is cut short, altered, or of another format; the text says what is wrong."""
+
+
+def arrays_folder(cache: Path) -> Path:
+    """The part of the cache folder that holds the entries."""
+    return cache / "arrays"
+
+
+def entries(cache: Path) -> list[Entry]:
+    """Every whole entry, the last used first. No folder means no entries."""
+    found = []
+    for path in _folders(cache):
+        if path.suffix:
+            continue
+        try:
+            facts, used = read_facts(path)["facts"], (path / FACTS).stat().st_mtime
+        except (Unusable, FileNotFoundError):
+            facts, used = {}, 0.0  # nobody can use it: the first to go
+        nbytes = _size(path)
+        found.append(Entry(key=path.name, kind=path.parent.name, facts=facts, nbytes=nbytes, used=used, path=path))
+    return sorted(found, key=lambda entry: -entry.used)
+
+
+def write_facts(folder: Path, record: Mapping[str, Any]) -> None:
+    """Writes an entry's ``facts.json``, which vouches for itself with a checksum, and has it on disk on return."""
+    content = {**record, "format": FORMAT}
+    with (folder / FACTS).open("w", encoding="utf-8") as file:
+        json.dump({**content, "checksum": _checksum(content)}, file, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The record that `write_facts` wrote.
+
+    Raises:
+        Unusable: It is not there, altered, or of another format.
+    """
+    try:
+        record = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Unusable(f"{FACTS} cannot be read ({error})") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise Unusable(f"{FACTS} is of another format")
+    if record.pop("checksum", None) != _checksum(record):
+        raise Unusable(f"{FACTS} was altered")
+    return record
+
+
+def hold(folder: Path) -> int | None:
+    """Marks an entry as in use until the returned descriptor is closed; None if it is not there.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    while True:
+        try:
+            descriptor = os.open(folder / FACTS, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            same = _is_at(descriptor, folder / FACTS)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if same:
+            return descriptor
+        os.close(descriptor)  # removed between opening and locking
+
+
+def lock(path: Path) -> int | None:
+    """Takes a lock file, to be given back by `unlock`; None if somebody else holds it.
+
+    Raises:
+        OSError: The file cannot be written, or its file system has no locks.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            same = _is_at(descriptor, path)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        if same:
+            return descriptor
+        os.close(descriptor)  # its holder removed the file while giving it back
+
+
+def unlock(path: Path, descriptor: int) -> None:
+    """Gives a lock file back and removes it."""
+    with contextlib.suppress(FileNotFoundError):  # somebody removed the whole folder
+        path.unlink()
+    os.close(descriptor)
+
+
+def remove(folder: Path) -> int | None:
+    """Removes an entry that nobody has open, and returns its bytes; None if somebody has.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    try:
+        descriptor = os.open(folder / FACTS, os.O_RDWR)
+    except FileNotFoundError:
+        return discard(folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        gone = _move_away(folder) if _is_at(descriptor, folder / FACTS) else None
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(descriptor)
+    return 0 if gone is None else _delete(gone)
+
+
+def discard(folder: Path) -> int:
+    """Removes a folder even if somebody has it open, who keeps what is mapped. Returns its bytes.
+
+    Raises:
+        OSError: It cannot be removed.
+    """
+    gone = _move_away(folder)
+    return 0 if gone is None else _delete(gone)
+
+
+def clear(cache: Path, kind: str | None = None) -> int:
+    """Removes what nobody has open, of one kind or of all, and what dead writers left. Returns the bytes.
+
+    Raises:
+        OSError: Something cannot be removed.
+    """
+    freed = sweep(cache)
+    return freed + sum(remove(e.path) or 0 for e in entries(cache) if kind in (None, e.kind))
+
+
+def sweep(cache: Path) -> int:
+    """Removes what writers left that died, and returns its bytes."""
+    freed = 0
+    for path in arrays_folder(cache).glob("*/*.*"):
+        if path.suffix == ".gone":
+            freed += _delete(path)
+        elif path.suffix in (".part", ".lock"):
+            place = path.with_suffix(".lock")
+            descriptor = lock(place)
+            if descriptor is not None:
+                freed += _delete(path.with_suffix(".part"))
+                unlock(place, descriptor)
+    return freed
+
+
+def limit_of(cache: Path, limit: int | None) -> int:
+    """How many bytes all entries together may have now.
+
+    Args:
+        cache: The cache folder; it exists.
+        limit: What was asked for; None is a tenth of the free disk, with what the entries use counted as free.
+
+    Returns:
+        That, or what the disk has room for if that is less.
+    """
+    room = shutil.disk_usage(cache).free + sum(_size(p, allocated=True) for p in _folders(cache))
+    return min(room // SHARE if limit is None else limit, room - room // _SPARE)
+
+
+def make_room(cache: Path, nbytes: int, limit: int | None) -> str | None:
+    """Removes entries, the longest unused first, until so many bytes fit; returns why they cannot, or None.
+
+    Entries that somebody has open stay, and so do those that are being written. Nothing is removed in vain.
+    """
+    sweep(cache)
+    allowed = limit_of(cache, limit)
+    present = sum(_size(p) for p in _folders(cache))
+    if nbytes > allowed:
+        return f"it takes {nbytes:,} bytes, and the cache may have {allowed:,}"
+    for entry in reversed(entries(cache)):
+        if present + nbytes <= allowed:
+            break
+        present -= remove(entry.path) or 0
+    if present + nbytes > allowed:
+        return f"it takes {nbytes:,} bytes, and of the {allowed:,} that the cache may have {present:,} are in use"
+    return None
+
+
+def _folders(cache: Path) -> Iterator[Path]:
+    """The folders of entries, whole ones and others."""
+    yield from (path for path in arrays_folder(cache).glob("*/*") if path.is_dir())
+
+
+def _size(folder: Path, *, allocated: bool = False) -> int:
+    """Bytes of the files in a folder, as announced or, once written, as allocated; 0 if it has gone."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                total += status.st_blocks * 512 if allocated else status.st_size
+    return total
+
+
+def _move_away(folder: Path) -> Path | None:
+    """Takes a folder's name away, so that nobody ever sees half of it; None if it is not there."""
+    gone = folder.with_name(f"{folder.name}-{uuid.uuid4().hex}.gone")
+    try:
+        return folder.rename(gone)
+    except FileNotFoundError:
+        return None
+
+
+def _delete(folder: Path) -> int:
+    """Deletes a flat folder, which others may be deleting too."""
+    nbytes = _size(folder)
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            path.unlink(missing_ok=True)
+        folder.rmdir()
+    return nbytes
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _checksum(record: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(record, sort_keys=True, allow_nan=False).encode())
