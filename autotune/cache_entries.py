@@ -20,6 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autotune.byte_sizes import format_bytes
+from autotune.cache_locks import is_at, lock, unlock
+from autotune.errors import AutotuneError, UnknownName
+
 FORMAT = 1
 FACTS = "facts.json"
 SHARE = 10
@@ -49,6 +53,23 @@ class Entry:
     path: Path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """What there is.
+
+    Attributes:
+        path: Where it lies.
+        entries: Every entry, the last used first.
+        nbytes: Their size on disk.
+        limit: How much they may take where a study does not say otherwise.
+    """
+
+    path: Path
+    entries: tuple[Entry, ...]
+    nbytes: int
+    limit: int
+
+
 class Unusable(Exception):
     """An entry is cut short, altered, or of another format; the text says what is wrong."""
 
@@ -71,6 +92,14 @@ def entries(cache: Path) -> list[Entry]:
         nbytes = _size(path)
         found.append(Entry(key=path.name, kind=path.parent.name, facts=facts, nbytes=nbytes, used=used, path=path))
     return sorted(found, key=lambda entry: -entry.used)
+
+
+def contents(cache: Path) -> Contents:
+    """What there is, and how much there may be."""
+    found = tuple(entries(cache))
+    return Contents(
+        path=arrays_folder(cache), entries=found, nbytes=sum(e.nbytes for e in found), limit=limit_of(cache, None)
+    )
 
 
 def write_facts(folder: Path, record: Mapping[str, Any]) -> None:
@@ -99,57 +128,6 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return record
 
 
-def hold(folder: Path) -> int | None:
-    """Marks an entry as in use until the returned descriptor is closed; None if it is not there.
-
-    Raises:
-        OSError: It cannot be opened.
-    """
-    while True:
-        try:
-            descriptor = os.open(folder / FACTS, os.O_RDONLY)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            same = _is_at(descriptor, folder / FACTS)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if same:
-            return descriptor
-        os.close(descriptor)  # removed between opening and locking
-
-
-def lock(path: Path) -> int | None:
-    """Takes a lock file, to be given back by `unlock`; None if somebody else holds it.
-
-    Raises:
-        OSError: The file cannot be written, or its file system has no locks.
-    """
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            same = _is_at(descriptor, path)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if same:
-            return descriptor
-        os.close(descriptor)  # its holder removed the file while giving it back
-
-
-def unlock(path: Path, descriptor: int) -> None:
-    """Gives a lock file back and removes it."""
-    with contextlib.suppress(FileNotFoundError):  # somebody removed the whole folder
-        path.unlink()
-    os.close(descriptor)
-
-
 def remove(folder: Path) -> int | None:
     """Removes an entry that nobody has open, and returns its bytes; None if somebody has.
 
@@ -162,7 +140,7 @@ def remove(folder: Path) -> int | None:
         return discard(folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        gone = _move_away(folder) if _is_at(descriptor, folder / FACTS) else None
+        gone = _move_away(folder) if is_at(descriptor, folder / FACTS) else None
     except BlockingIOError:
         return None
     finally:
@@ -184,10 +162,19 @@ def clear(cache: Path, kind: str | None = None) -> int:
     """Removes what nobody has open, of one kind or of all, and what dead writers left. Returns the bytes.
 
     Raises:
-        OSError: Something cannot be removed.
+        UnknownName: There is nothing of that kind.
+        AutotuneError: Something cannot be removed.
     """
-    freed = sweep(cache)
-    return freed + sum(remove(e.path) or 0 for e in entries(cache) if kind in (None, e.kind))
+    found = entries(cache)
+    if kind is not None and kind not in {e.kind for e in found}:
+        raise UnknownName("kind of cache entry", kind, {e.kind for e in found})
+    try:
+        return sweep(cache) + sum(remove(e.path) or 0 for e in found if kind in (None, e.kind))
+    except OSError as error:
+        raise AutotuneError(
+            f"{error.filename}: cannot be removed ({error.strerror})",
+            hint=f"remove {arrays_folder(cache)} as its owner",
+        ) from error
 
 
 def sweep(cache: Path) -> int:
@@ -209,13 +196,14 @@ def limit_of(cache: Path, limit: int | None) -> int:
     """How many bytes all entries together may have now.
 
     Args:
-        cache: The cache folder; it exists.
+        cache: The cache folder.
         limit: What was asked for; None is a tenth of the free disk, with what the entries use counted as free.
 
     Returns:
         That, or what the disk has room for if that is less.
     """
-    room = shutil.disk_usage(cache).free + sum(_size(p, allocated=True) for p in _folders(cache))
+    there = next(path for path in (cache.absolute(), *cache.absolute().parents) if path.exists())
+    room = shutil.disk_usage(there).free + sum(_size(p, allocated=True) for p in _folders(cache))
     return min(room // SHARE if limit is None else limit, room - room // _SPARE)
 
 
@@ -228,13 +216,14 @@ def make_room(cache: Path, nbytes: int, limit: int | None) -> str | None:
     allowed = limit_of(cache, limit)
     present = sum(_size(p) for p in _folders(cache))
     if nbytes > allowed:
-        return f"it takes {nbytes:,} bytes, and the cache may have {allowed:,}"
+        return f"it takes {format_bytes(nbytes)}, and the cache may have {format_bytes(allowed)}"
     for entry in reversed(entries(cache)):
         if present + nbytes <= allowed:
             break
         present -= remove(entry.path) or 0
     if present + nbytes > allowed:
-        return f"it takes {nbytes:,} bytes, and of the {allowed:,} that the cache may have {present:,} are in use"
+        used = f"{format_bytes(present)} of the {format_bytes(allowed)} that the cache may have"
+        return f"it takes {format_bytes(nbytes)}, and {used} are in use"
     return None
 
 
@@ -271,15 +260,6 @@ def _delete(folder: Path) -> int:
             path.unlink(missing_ok=True)
         folder.rmdir()
     return nbytes
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        there = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    here = os.fstat(descriptor)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
 
 def _checksum(record: Mapping[str, Any]) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from autotune.assignments import Wishes
+from autotune.byte_sizes import parse_bytes
 from autotune.checking import config_problems
 from autotune.durations import parse_duration
 from autotune.errors import ConfigError, UsageError
@@ -67,6 +68,10 @@ def _time(value: object) -> object:
     return None if value is None else parse_duration(value)
 
 
+def _bytes(value: object) -> object:
+    return None if value is None else parse_bytes(value)
+
+
 class StudyConfig(BaseModel):
     """One study as it was asked for, or, read from a study's folder, as it was resolved.
 
@@ -105,6 +110,10 @@ class StudyConfig(BaseModel):
     )
     pretrained: bool = Field(default=True, description="Start from pretrained weights.")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
+    cache_size: Annotated[int | None, BeforeValidator(_bytes)] = Field(
+        default=None,
+        description="Disk for what is computed once, all studies together, e.g. 20GB; unset, a tenth of the free disk.",
+    )
     recipe: str | None = Field(default=None, min_length=1, description="A trial's recipe.toml to reproduce.")
     fixed: dict[str, Annotated[Any, BeforeValidator(_scalar)]] = Field(
         default={}, description="Hyperparameters that are not searched."

@@ -27,6 +27,7 @@ EXAMPLES: dict[str, Any] = {
     "trials": 30,
     "epochs": 10,
     "backbones": ["timm/resnet18"],
+    "cache_size": "20GB",
     "recipe": "runs/mine/trials/00002/recipe.toml",
     "trial_seed": 1,
 }

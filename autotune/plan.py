@@ -148,6 +148,8 @@ def resolve(
             hint=f"go on with it as it is: autotune search {path}; or begin another study: name=...",
         )
     here: dict[str, Any] = {"data": config.data, "device": config.device}
+    if config.cache_size is not None:
+        here["cache_size"] = config.cache_size
     if config.time is not None or config.trials is not None:
         here |= {"time": config.time, "trials": config.trials}
     return _plan(stored.model_copy(update=here), path, plugins, stored=stored, progress=progress)

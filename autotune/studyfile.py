@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tomlkit
 from tomlkit.items import Array, Item, Table
 
+from autotune.byte_sizes import format_bytes, parse_bytes
 from autotune.checkpoint import write_atomically
 from autotune.config import StudyConfig
 from autotune.durations import format_duration, parse_duration
@@ -38,7 +39,7 @@ def study_text(config: StudyConfig) -> str:
         document.add(tomlkit.nl())
         document.add(tomlkit.comment(field.description or key))
         if key in values:
-            document.add(key, _duration(values[key]) if key == "time" else _item(values[key]))
+            document.add(key, _WRITTEN.get(key, _item)(values[key]))
         else:
             document.add(tomlkit.comment(f"{key} is not set"))
     for key in _TABLES:
@@ -52,6 +53,14 @@ def study_text(config: StudyConfig) -> str:
 def _duration(seconds: float) -> Item:
     text = format_duration(seconds)
     return tomlkit.item(text if parse_duration(text) == seconds else seconds)
+
+
+def _bytes(nbytes: int) -> Item:
+    text = format_bytes(nbytes)
+    return tomlkit.item(text if parse_bytes(text) == nbytes else nbytes)
+
+
+_WRITTEN: dict[str, Callable[[Any], Item]] = {"time": _duration, "cache_size": _bytes}
 
 
 def _table(values: Mapping[str, Any]) -> Table:

@@ -83,6 +83,8 @@ class Run(ABC):
         world: Which of the cooperating processes this is.
         resume: The newest valid checkpoint of an earlier attempt, or None.
         cache: A folder for what other trials may reuse.
+        cache_limit: How many bytes arrays may take there, all trials and studies together; None is a tenth of the
+            free disk.
         backbone: The backbone that the recipe names, with its weights, or None if it names none.
         augmentations: The installed augmentation policies by name.
     """
@@ -95,6 +97,7 @@ class Run(ABC):
     world: World
     resume: Checkpoint | None
     cache: Path
+    cache_limit: int | None
     backbone: Backbone | None
     augmentations: Mapping[str, AugmentationSpec]
 

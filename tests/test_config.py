@@ -183,6 +183,8 @@ def test_an_unknown_trainer_is_a_mistake(plugins, trainer):
         ("pruner=halfing", "did you mean 'halving'"),
         ("sampler=3", "sampler = '3': is unknown"),
         ("device=cpuu", "is no device"),
+        ("cache_size=lots", "write e.g. 20GB"),
+        ("cache_size=-1", "is below zero"),
         ("backbones=[timm/resnet18]", "backbones=['a', 'b']"),
         ("backbones=[1]", "must be text"),
         ("pretrained=1", "true or false"),

@@ -20,6 +20,7 @@ CONFIGS = st.builds(
     limits=st.dictionaries(KEYS, st.floats(-1e6, 1e6), max_size=2),
     time=st.none() | st.floats(min_value=1e-3, max_value=1e9),
     trials=st.none() | st.integers(1, 10**6),
+    cache_size=st.none() | st.integers(0, 10**13),
     seed=st.integers(0, 2**31),
     sampler=st.sampled_from(SAMPLERS),
     backbones=st.none() | st.just(("timm/a", "timm/b@c d.pth")),
@@ -41,11 +42,12 @@ def test_any_configuration_reads_back_as_it_was(config):
 
 def test_every_key_is_explained(tmp_path):
     """The description stands above each key, set or not; the file lies in the study's folder."""
-    write_study_file(tmp_path, StudyConfig(data="pets", time=5400.0))
+    write_study_file(tmp_path, StudyConfig(data="pets", time=5400.0, cache_size=20 * 10**9))
     text = (tmp_path / "study.toml").read_text()
     for name, field in StudyConfig.model_fields.items():
         if name not in ("limits", "fixed", "space", "made"):
             assert f"# {field.description}\n" in text, name
     assert 'time = "1h30m"' in text
+    assert 'cache_size = "20 GB"' in text
     assert "# trials is not set" in text
-    assert read_config(tmp_path) == StudyConfig(data="pets", time=5400.0)
+    assert read_config(tmp_path) == StudyConfig(data="pets", time=5400.0, cache_size=20 * 10**9)

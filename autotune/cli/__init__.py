@@ -29,6 +29,7 @@ COMMANDS = {
     "predict": "Predict images with a study's best model.",
     "evaluate": "Measure a study's best model on its locked test images.",
     "backbones": "List pretrained networks.",
+    "cache": "List or clear what was computed once.",
     "plugins": "List plugins and what they offer.",
     "new": "Start a plugin of your own.",
 }

@@ -14,6 +14,7 @@ from autotune.cli import STARTED, options, terminal
 @click.argument("data")
 @click.argument("words", metavar="[KEY=VALUE]...", nargs=-1)
 @options.budget_options
+@options.cache_size_option
 @options.runs_option
 @options.json_option
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -24,6 +25,7 @@ def command(
     time: str | None,
     trials: str | None,
     name: str | None,
+    cache_size: str | None,
     runs: str,
     as_json: bool,
     quiet: bool,
@@ -37,7 +39,7 @@ def command(
     from autotune.reporting import messages, planned
     from autotune.reporting.live import Live, Looking
 
-    assigned = options.assignments(words, time=time, trials=trials, name=name)
+    assigned = options.assignments(words, time=time, trials=trials, name=name, cache_size=cache_size)
     prepared = improving.prepare(model, data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
         click.echo(planned.opening(prepared.plan))

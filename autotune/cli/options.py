@@ -29,6 +29,11 @@ def budget_options(function: F) -> F:
     return function
 
 
+cache_size_option = click.option(
+    "--cache-size", help="Disk for what is computed once, e.g. 20GB; by default a tenth of the free disk."
+)
+
+
 def assignments(words: tuple[str, ...], **options: str | None) -> tuple[str, ...]:
     """The words ``key=value`` with the options that were given written as such.
 

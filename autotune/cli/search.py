@@ -12,6 +12,7 @@ from autotune.cli import STARTED, options, terminal
 @click.command(short_help="Search for the best fine-tuned model.")
 @click.argument("words", metavar="[DATA] [KEY=VALUE]...", nargs=-1)
 @options.budget_options
+@options.cache_size_option
 @options.runs_option
 @options.json_option
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -20,6 +21,7 @@ def command(
     time: str | None,
     trials: str | None,
     name: str | None,
+    cache_size: str | None,
     runs: str,
     as_json: bool,
     quiet: bool,
@@ -37,7 +39,7 @@ def command(
     from autotune.reporting.live import Live, Looking
 
     data, rest = options.split_data(words)
-    assigned = options.assignments(rest, time=time, trials=trials, name=name)
+    assigned = options.assignments(rest, time=time, trials=trials, name=name, cache_size=cache_size)
     plan = searching.prepare(data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
         click.echo(planned.opening(plan))

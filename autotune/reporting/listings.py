@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from autotune.backbone import Facts
+from autotune.byte_sizes import format_bytes
+from autotune.cache_entries import Contents
 from autotune.plugins import PluginInfo
 from autotune.reporting.tables import plain
 
@@ -25,6 +29,23 @@ def plugins(found: Sequence[PluginInfo]) -> str:
     lines = [plain(["plugin", "from", "offers"], rows)]
     lines += [f"{p.name} was skipped: {p.problem}" for p in found if p.problem]
     return "\n".join(lines)
+
+
+def cache(found: Contents) -> str:
+    """A table of what was computed once, and below it how much that is and may be."""
+    rows = [
+        [e.kind, _made_from(e.facts), format_bytes(e.nbytes), f"{datetime.fromtimestamp(e.used):%Y-%m-%d %H:%M}"]
+        for e in found.entries
+    ]
+    table = [plain(["kind", "what", "size", "last used"], rows)] if rows else []
+    total = f"{format_bytes(found.nbytes)} of {format_bytes(found.limit)}"
+    return "\n".join([*table, f"{total} in {found.path}; --cache-size of a search sets another limit"])
+
+
+def _made_from(facts: Mapping[str, Any]) -> str:
+    """What stands in the facts of an entry, as far as it can be read at a glance."""
+    plainly = {k: v for k, v in facts.items() if isinstance(v, str | int | float) and v is not True and v is not False}
+    return ", ".join(str(v) if k in ("backbone", "data") else f"{k} {v}" for k, v in plainly.items()) or "-"
 
 
 def _sizes(facts: Facts) -> str:

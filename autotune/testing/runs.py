@@ -25,6 +25,7 @@ class TrialRun(Run):
         resume: A checkpoint of an earlier attempt.
         backbone: The backbone that the recipe names.
         augmentations: Policies by name.
+        cache_limit: How many bytes arrays may take in the cache folder; None is a tenth of the free disk.
         facts: What a host adds to every checkpoint.
         stop_at: Which question of `stop` is the first to be answered with `reason` (1: the first one); None never.
         reason: That answer.
@@ -46,6 +47,7 @@ class TrialRun(Run):
         resume: Checkpoint | None = None,
         backbone: Backbone | None = None,
         augmentations: Mapping[str, AugmentationSpec] | None = None,
+        cache_limit: int | None = None,
         facts: Mapping[str, Any] | None = None,
         stop_at: int | None = None,
         reason: StopReason = "pause",
@@ -59,6 +61,7 @@ class TrialRun(Run):
         self.world = World()
         self.resume = resume
         self.cache = folder / "cache"
+        self.cache_limit = cache_limit
         self.backbone = backbone
         self.augmentations = augmentations or {}
         self.facts = dict(facts or {})

@@ -27,6 +27,14 @@ def test_the_same_request_goes_on(images, plugins, runs, make, make_plugins):
     assert (longer.config.trials, longer.config.time) == (None, 60.0)
 
 
+def test_another_cache_size_is_no_other_study(images, plugins, runs, make):
+    """The limit of the cache may change whenever the study goes on, and stays where nothing is said."""
+    make(images, plugins, runs, "trials=3", "cache_size=2GB").write()
+    assert make(images, plugins, runs).config.cache_size == 2 * 10**9
+    changed = make(images, plugins, runs, "cache_size=500MB")
+    assert (changed.config.cache_size, changed.config.trials) == (500 * 10**6, 3)
+
+
 def test_asking_for_what_was_chosen_is_the_same_study(images, plugins, runs, make):
     """The chosen image size, or the whole written file, asked for again, means the study that lies there."""
     make(images, plugins, runs, "trials=3").paced(7).write()
