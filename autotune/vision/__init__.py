@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from autotune.vision.augment import POLICIES as POLICIES, build_policy as build_policy
     from autotune.vision.average import Average as Average
+    from autotune.vision.cuts import Cut as Cut, Cuts as Cuts
     from autotune.vision.device import (
         Placement as Placement,
         is_out_of_memory as is_out_of_memory,
@@ -48,6 +49,7 @@ _HOMES = {
     "arrays": "ArrayCache Arrays NoRoom fingerprint",
     "augment": "POLICIES build_policy",
     "average": "Average",
+    "cuts": "Cut Cuts",
     "device": "Placement is_out_of_memory pick_device",
     "features": "Features FeatureStore head_reads_input",
     "freezing": "Partition freeze train_mode",

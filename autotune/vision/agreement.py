@@ -1,0 +1,159 @@
+"""Whether a network in parts computes what it computes as a whole, and what was found out about that before."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from autotune.checkpoint import write_atomically
+from autotune.vision.freezing import Partition, train_mode
+
+CLOSE = 1e-5
+"""Largest difference, relative to the largest value; the same kernels run on both sides."""
+
+ROWS = 1e-4
+"""The same where the batch sizes differ, for which other kernels may be chosen."""
+
+Boundary = tuple[torch.Tensor, ...]
+
+
+@contextlib.contextmanager
+def undisturbed(module: torch.nn.Module) -> Iterator[None]:
+    """Puts modes, what is trained, buffers and random numbers back as they were."""
+    modes = [(child, child.training) for child in module.modules()]
+    trained = [(p, p.requires_grad) for p in module.parameters()]
+    buffers = [(b, b.detach().clone()) for b in module.buffers()]
+    device = next(module.parameters()).device
+    drawn = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        random.setstate(drawn)
+        # Some networks keep what they derived from their weights until train() is called.
+        module.train()
+        for child, training in modes:
+            child.training = training
+        for parameter, wanted in trained:
+            parameter.requires_grad_(wanted)
+        with torch.no_grad():
+            for buffer, kept in buffers:
+                buffer.copy_(kept)
+
+
+def disagreement(
+    module: torch.nn.Module,
+    partition: Partition,
+    prefix: Callable[[torch.Tensor], Boundary],
+    suffix: Callable[..., torch.Tensor],
+    images: torch.Tensor,
+) -> str:
+    """Where a network in two parts differs from the whole; empty where it does not.
+
+    Compared are the logits in both modes, the gradients of everything that is trained, the statistics that training
+    updates, and each image's boundary alone with that in the batch.
+
+    Args:
+        module: The network; call inside `undisturbed`.
+        partition: What is trained.
+        prefix: From images to the boundary.
+        suffix: From the boundary to logits.
+        images: At least two, float [N, 3, S, S].
+    """
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name in partition.trained)
+    module.eval()
+    with torch.no_grad():
+        whole = module(images)
+        boundary = prefix(images)
+        if _far(suffix(*boundary), whole, CLOSE):
+            return "its logits in evaluation differ when it is computed in parts"
+        alone = prefix(images[-1:])
+    if any(len(value) != len(images) for value in boundary):
+        return "what crosses has no row for each image"
+    if any(_far(one, value[-1:], ROWS) for one, value in zip(alone, boundary, strict=True)):
+        return "what crosses of an image depends on the other images"
+    train_mode(module, partition)
+    kept = [value.clone() for value in boundary]
+    expected = _trained(module, partition, lambda: module(images))
+    found = _trained(module, partition, lambda: suffix(*prefix(images)))
+    for what, value in expected.items():
+        # Gradients are compared by the largest of them all: some are zero but for rounding.
+        if _far(found[what], value, CLOSE):
+            return f"its {what} in training differ when it is computed in parts"
+    suffix(*boundary)
+    if any(not torch.equal(before, after) for before, after in zip(kept, boundary, strict=True)):
+        return "its trained part writes into what crosses"
+    return ""
+
+
+def _trained(
+    module: torch.nn.Module, partition: Partition, forward: Callable[[], torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Logits, gradients and statistics of one step of training, the buffers put back."""
+    before = [b.detach().clone() for b in module.buffers()]
+    torch.manual_seed(0)
+    random.seed(0)
+    logits = forward()
+    weights = torch.linspace(-1, 1, logits.numel(), device=logits.device).reshape(logits.shape)
+    parameters = [p for n, p in module.named_parameters() if n in partition.trained]
+    gradients = torch.autograd.grad((logits.float() * weights).sum(), parameters, allow_unused=True)
+    given = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients, strict=True)]
+    after = [b.detach().clone() for b in module.buffers()]
+    with torch.no_grad():
+        for buffer, kept in zip(module.buffers(), before, strict=True):
+            buffer.copy_(kept)
+    found = {"logits": logits.detach(), "gradients": _joined(given)}
+    return found | ({"statistics": _joined(after)} if after else {})
+
+
+def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([t.detach().double().flatten() for t in tensors])
+
+
+def _far(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return True
+    if not expected.numel():
+        return False
+    largest = expected.abs().max().clamp(min=1e-12)
+    return not bool(((found - expected).abs().max() / largest) <= tolerance)
+
+
+class Findings:
+    """What was compared before, one small json file each.
+
+    Args:
+        folder: Where the files lie; None remembers nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def read(self, key: str) -> str | None:
+        """What was found under a key, empty for no difference; None where nothing was."""
+        if self._folder is None:
+            return None
+        try:
+            found = json.loads((self._folder / f"{key}.json").read_text())
+            return str(found["differs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            # Absent, or cut short by a full disk: found anew.
+            return None
+
+    def write(self, key: str, differs: str, facts: Mapping[str, object]) -> None:
+        """Keeps what was found."""
+        if self._folder is None:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            content = json.dumps({**facts, "differs": differs}, indent=1)
+            write_atomically(self._folder / f"{key}.json", content.encode())
+        except OSError:
+            # A folder that cannot be written costs the comparison again, not the trial.
+            return

@@ -1,0 +1,244 @@
+"""Networks cut beneath their trained blocks.
+
+What lies beneath gives the same values for the same image as long as it is frozen: they need not be computed twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from autotune.backbone import Backbone
+from autotune.vision.agreement import Boundary, Findings, disagreement, undisturbed
+from autotune.vision.freezing import Partition, freeze, train_mode
+from autotune.vision.slicing import Flow
+from autotune.vision.tracing import Step, Untraceable, followed, trace
+
+VERSION = 1
+LIBRARIES = ("torch", "torchvision", "timm")
+IMAGES = 4
+"""Images of the comparison: another number than the network is traced with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Cut:
+    """A network cut at the boundary beneath its trained blocks.
+
+    Attributes:
+        unfreeze: How many blocks, counted from the top, lie above the boundary with the head.
+        crossing: Names of what crosses, after the submodules or functions that give it.
+        how: ``blocks``: the model's own modules, as they were seen to be called.
+        fingerprint: Hexadecimal; changes when what crosses, or how it is computed, changes. The weights do not count.
+        module: The network.
+        values: Digests of how each value that crosses is computed.
+        below: From images to the boundary.
+        trained: From the boundary to logits in training.
+        evaluated: From the boundary to logits in evaluation.
+        frozen: The submodules beneath the boundary.
+    """
+
+    unfreeze: int
+    crossing: tuple[str, ...]
+    how: str
+    fingerprint: str
+    module: torch.nn.Module
+    values: tuple[str, ...]
+    below: Callable[..., Boundary]
+    trained: Callable[..., torch.Tensor]
+    evaluated: Callable[..., torch.Tensor]
+    frozen: tuple[torch.nn.Module, ...]
+
+    def prefix(self, images: torch.Tensor) -> Boundary:
+        """The frozen part, always in evaluation mode and without gradients.
+
+        Args:
+            images: Float [N, 3, S, S].
+
+        Returns:
+            What crosses, each [N, ...].
+        """
+        return _evaluating(self.frozen, self.below, images)
+
+    def suffix(self, *boundary: torch.Tensor) -> torch.Tensor:
+        """The trained part, with gradients; every module in it is in its own mode.
+
+        Args:
+            boundary: What crosses, each [N, ...]; not written to.
+
+        Returns:
+            Logits [N, C].
+        """
+        return (self.trained if self.module.training else self.evaluated)(*boundary)
+
+
+class Cuts:
+    """The cuts of one network, each found and compared with the whole network when it is first asked for.
+
+    Args:
+        module: What `Backbone.build` returned, on its device.
+        backbone: Knows the module's blocks and head.
+        img_size: Side of the images in pixels.
+        folder: Where is remembered what was compared; None compares anew.
+
+    Attributes:
+        name: The backbone's.
+        blocks: Number of its blocks.
+    """
+
+    def __init__(self, module: torch.nn.Module, backbone: Backbone, *, img_size: int, folder: Path | None) -> None:
+        self.name, self.blocks = backbone.name, backbone.facts.blocks
+        self._module, self._backbone, self._size = module, backbone, img_size
+        self._findings = Findings(folder)
+        self._found: dict[int, Cut | str] = {}
+        self._traces: dict[tuple[bool, ...], tuple[list[Step], int]] = {}
+
+    def at(self, unfreeze: int) -> Cut | None:
+        """The cut beneath the topmost blocks, or None; `why_not` tells the reason.
+
+        Args:
+            unfreeze: How many blocks to train beside the head.
+        """
+        found = self._ask(unfreeze)
+        return found if isinstance(found, Cut) else None
+
+    def why_not(self, unfreeze: int) -> str:
+        """Why there is no cut, in one sentence; empty where there is one."""
+        found = self._ask(unfreeze)
+        return found if isinstance(found, str) else ""
+
+    def between(self, shallow: Cut, deep: Cut) -> Callable[..., Boundary] | None:
+        """From one cut's boundary to another's, or None where the one does not suffice.
+
+        Args:
+            shallow: With more blocks above it.
+            deep: With fewer.
+        """
+        try:
+            part = self._evaluation.part(self._module, shallow.values, deep.values)
+        except Untraceable:
+            return None
+        frozen = _modules(part)
+        return lambda *boundary: _evaluating(frozen, part, *boundary)
+
+    @cached_property
+    def _partition(self) -> Partition:
+        with undisturbed(self._module):
+            return freeze(self._module, self._backbone, 0)
+
+    @cached_property
+    def _levels(self) -> dict[str, int]:
+        blocks = self._partition.blocks
+        levels = {name: at for at, block in enumerate(blocks) for name in block}
+        return levels | dict.fromkeys(self._partition.head, len(blocks))
+
+    @cached_property
+    def _followed(self) -> list[torch.nn.Module]:
+        return followed(self._module, self._levels)
+
+    @cached_property
+    def _evaluation(self) -> Flow:
+        with undisturbed(self._module):
+            self._module.eval()
+            return Flow(*self._trace())
+
+    def _ask(self, unfreeze: int) -> Cut | str:
+        if unfreeze not in self._found:
+            self._found[unfreeze] = self._find(unfreeze)
+        return self._found[unfreeze]
+
+    def _find(self, unfreeze: int) -> Cut | str:
+        if unfreeze >= len(self._partition.blocks):
+            return "everything is trained"
+        partition = replace(self._partition, unfreeze=unfreeze)
+        with undisturbed(self._module):
+            train_mode(self._module, partition)
+            try:
+                found = self._cut(partition)
+            except Untraceable as reason:
+                found = str(reason)
+        return found if isinstance(found, Cut) else f"{self.name} cannot be cut beneath {unfreeze} blocks: {found}"
+
+    def _cut(self, partition: Partition) -> Cut | str:
+        """The cut, or why there is none; the module is in training as the partition says."""
+        training = Flow(*self._trace(), len(partition.blocks) - partition.unfreeze)
+        evaluation = self._evaluation
+        places = training.frontier()
+        if all(training.levels[place] < 0 for place in places):
+            return "nothing with weights lies beneath them"
+        values = tuple(dict.fromkeys(training.digests[place] for place in places))
+        below = evaluation.part(self._module, [evaluation.digests[0]], values)
+        cut = Cut(
+            unfreeze=partition.unfreeze,
+            crossing=tuple(training.name(value) for value in values),
+            how="blocks",
+            fingerprint=_digest(VERSION, _versions(), self.name, self._size, values),
+            module=self._module,
+            values=values,
+            below=below,
+            trained=training.part(self._module, values, None),
+            evaluated=evaluation.part(self._module, values, None),
+            frozen=_modules(below),
+        )
+        differs = self._compared(cut, partition, _digest(training.digests, evaluation.digests))
+        return differs or cut
+
+    def _compared(self, cut: Cut, partition: Partition, steps: str) -> str:
+        blocks = [sorted(block) for block in (partition.head, *partition.blocks)]
+        key = _digest(cut.fingerprint, cut.unfreeze, steps, blocks)
+        differs = self._findings.read(key)
+        if differs is None:
+            with undisturbed(self._module):
+                differs = disagreement(self._module, partition, cut.prefix, cut.suffix, self._images(IMAGES))
+            facts = {"backbone": self.name, "unfreeze": cut.unfreeze, "img_size": self._size}
+            self._findings.write(key, differs, {**facts, "crossing": cut.crossing})
+        return differs
+
+    def _trace(self) -> tuple[list[Step], int]:
+        """The steps in the mode that the module is in; blocks in other modes take the same."""
+        modes = tuple(child.training for child in self._followed)
+        if modes not in self._traces:
+            self._traces[modes] = trace(self._module, self._levels, self._images(IMAGES - 1))
+        return self._traces[modes]
+
+    def _images(self, count: int) -> torch.Tensor:
+        first = next(self._module.parameters())
+        generator = torch.Generator().manual_seed(count)
+        images = torch.randn(count, 3, self._size, self._size, generator=generator)
+        return images.to(first.device, first.dtype)
+
+
+@torch.no_grad()
+def _evaluating(modules: Iterable[torch.nn.Module], part: Callable[..., Boundary], *values: torch.Tensor) -> Boundary:
+    """Runs a frozen part in evaluation mode, whatever mode its modules are in."""
+    training = [module for module in modules if module.training]
+    for module in training:
+        module.training = False
+    try:
+        return part(*values)
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _modules(part: torch.nn.Module) -> tuple[torch.nn.Module, ...]:
+    return tuple(part.modules())[1:]
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+
+
+def _versions() -> list[str]:
+    found = []
+    for library in LIBRARIES:
+        try:
+            found.append(version(library))
+        except PackageNotFoundError:
+            found.append("")
+    return found
