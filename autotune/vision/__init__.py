@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         head_reads_input as head_reads_input,
     )
     from autotune.vision.freezing import Partition as Partition, freeze as freeze, train_mode as train_mode
+    from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module
     from autotune.vision.images import (
         Feed as Feed,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         to_array as to_array,
     )
     from autotune.vision.loop import Trained as Trained, evaluate as evaluate, train_epoch as train_epoch
+    from autotune.vision.manyheads import ManyHeads as ManyHeads
     from autotune.vision.metrics import METRICS as METRICS, score as score
     from autotune.vision.mixing import Mix as Mix, make_mix as make_mix
     from autotune.vision.model import TorchModel as TorchModel
@@ -53,9 +55,11 @@ _HOMES = {
     "device": "Placement is_out_of_memory pick_device",
     "features": "Features FeatureStore head_reads_input",
     "freezing": "Partition freeze train_mode",
+    "headplans": "HeadPlan",
     "heads": "build_module",
     "images": "Feed Images evaluation_view normalise to_array",
     "loop": "Trained evaluate train_epoch",
+    "manyheads": "ManyHeads",
     "metrics": "METRICS score",
     "mixing": "Mix make_mix",
     "model": "TorchModel",

@@ -1,0 +1,237 @@
+"""Many linear heads trained at once on the same frozen features, each with settings of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from autotune.errors import CheckpointError
+from autotune.vision.headplans import Dice, HeadPlan
+from autotune.vision.headsteps import Head, HeadGroup, Scratch
+from autotune.vision.images import shuffled
+from autotune.vision.seeds import derive
+from autotune.vision.state import MEAN, MODEL, OPTIMIZER
+
+ALIGNED = 16
+CPU_ROOM = 1 << 17
+CPU_ROOM_DROPPED = 1 << 18
+GPU_ROOM = 1 << 26
+
+
+class ManyHeads:
+    """Linear heads on the same features, with the same batches in the same order, and nothing else in common.
+
+    A head's course depends on its own plan and on the seed, not on the heads beside it (to rounding). Dropout draws
+    one number for each image and feature of a batch; each head compares it with its own rate.
+
+    Args:
+        plans: How each head is trained.
+        starts: Where each head starts, all of one shape: copied, never changed here.
+        device: Where to train.
+    """
+
+    def __init__(
+        self, plans: Sequence[HeadPlan], starts: Sequence[torch.nn.Linear], device: str | torch.device
+    ) -> None:
+        self.device = torch.device(device)
+        self.classes, self.features = starts[0].weight.shape
+        self.bias = starts[0].bias is not None
+        self.width = -(-(self.features + 1) // ALIGNED) * ALIGNED
+        self._heads: dict[int, Head] = {}
+        self._groups: list[HeadGroup] = []
+        self._batch = 0
+        for i, (plan, start) in enumerate(zip(plans, starts, strict=True)):
+            weight = self._padded(start.weight, start.bias)
+            second = torch.zeros_like(weight) if plan.opt == "adamw" else weight.new_empty(0)
+            self._heads[i] = Head(plan, weight, weight.clone(), torch.zeros_like(weight), second)
+
+    @property
+    def places(self) -> tuple[int, ...]:
+        """The heads that are still trained, by their place in the lists given."""
+        return tuple(self._heads)
+
+    def steps(self, place: int) -> int:
+        """Steps that a head has taken."""
+        return self._heads[place].steps
+
+    def drop(self, place: int) -> None:
+        """Lets go of a head: it costs nothing from here on."""
+        del self._heads[place]
+        self._batch = 0
+
+    @torch.no_grad()
+    def train_epoch(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        *,
+        epoch: int,
+        batch_size: int,
+        seed: int,
+        keep_going: Callable[[], bool],
+    ) -> int:
+        """Trains every head for one pass over the features; the device is never waited for.
+
+        Args:
+            features: float32 [N, D] on the device.
+            labels: int64 [N] on the device.
+            epoch: Decides order and dropout, together with the seed.
+            batch_size: Images a step.
+            seed: Everything random derives from it.
+            keep_going: Asked after every batch.
+
+        Returns:
+            Images seen, fewer than all if it was stopped.
+        """
+        drawn = shuffled(len(labels), batch_size, seed, epoch)
+        parts = torch.split(torch.cat(list(drawn)).to(self.device), [len(part) for part in drawn])
+        self._group(len(parts[0]))
+        drops = any(group.drops for group in self._groups)
+        dice = Dice(derive(seed, "drop", epoch), self.device, len(parts[0]), self.width) if drops else None
+        for group in self._groups:
+            group.prepare(len(parts))
+        inputs = torch.zeros(len(parts[0]), self.width, device=self.device)
+        inputs[:, self.features] = float(self.bias)
+        wanted = torch.empty(len(parts[0]), dtype=torch.int64, device=self.device)
+        seen = done = 0
+        for number, part in enumerate(parts):
+            size = len(part)
+            read, targets = inputs[:size], wanted[:size]
+            torch.index_select(features, 0, part, out=read[:, : self.features])
+            torch.index_select(labels, 0, part, out=targets)
+            draws = dice(size) if dice else None
+            for group in self._groups:
+                group.step(read, targets, draws, number)
+            seen, done = seen + size, done + 1
+            if not keep_going():
+                break
+        for head in self._heads.values():
+            head.steps += done
+        return seen
+
+    def diverged(self) -> tuple[int, ...]:
+        """The heads whose weights are no longer finite numbers, as a loss that is not finite makes them."""
+        if not self._heads:
+            return ()
+        finite = torch.stack([head.weight.isfinite().all() for head in self._heads.values()]).tolist()
+        return tuple(i for i, good in zip(self._heads, finite, strict=True) if not good)
+
+    @torch.no_grad()
+    def probabilities(self, features: torch.Tensor) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Each head's place with its averaged weights' probabilities [N, C], a group of heads in one product.
+
+        Args:
+            features: float32 [N, D] on the device.
+        """
+        self._group(self._batch or 1)
+        place = {id(head): i for i, head in self._heads.items()}
+        for group in self._groups:
+            rows = max(1, GPU_ROOM // (len(group.heads) * self.classes))
+            odds = torch.cat([group.odds(part).cpu() for part in torch.split(features, rows)], dim=2)
+            for head, own in zip(group.heads, odds.transpose(1, 2), strict=True):
+                yield place[id(head)], np.ascontiguousarray(own.numpy())
+
+    def averaged(self, place: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """A head's averaged weight [C, D] and bias [C]."""
+        mean = self._heads[place].mean
+        return mean[:, : self.features].clone(), mean[:, self.features].clone() if self.bias else None
+
+    def capture(self, place: int, name: str) -> dict[str, torch.Tensor]:
+        """A head's whole state under the names of `autotune.vision.capture`.
+
+        Args:
+            place: Which head.
+            name: The head's dotted name in its network, e.g. ``classifier``.
+        """
+        head = self._heads[place]
+        tensors = self._named(MODEL + name, head.weight) | self._named(MEAN + name, head.mean)
+        if head.steps:
+            for key, value in self._moments(head).items():
+                tensors |= {f"{n}/{key}": t for n, t in self._named(OPTIMIZER + name, value).items()}
+            if head.plan.opt == "adamw":
+                tensors |= {f"{OPTIMIZER}{name}.{p}/step": torch.tensor(float(head.steps)) for p in self._parts()}
+        return tensors
+
+    def restore(self, place: int, tensors: Mapping[str, torch.Tensor], name: str, steps: int) -> None:
+        """Puts a captured state back.
+
+        Args:
+            place: Which head.
+            tensors: What `capture` returned, or `autotune.vision.capture` for a network whose head this is.
+            name: The head's dotted name in its network.
+            steps: Steps that it had taken.
+
+        Raises:
+            CheckpointError: The state is of another head.
+        """
+        head = self._heads[place]
+        head.weight.copy_(self._found(tensors, MODEL + name))
+        head.mean.copy_(self._found(tensors, MEAN + name))
+        if steps:
+            for key, value in self._moments(head).items():
+                value.copy_(self._found(tensors, OPTIMIZER + name, f"/{key}"))
+        head.steps = steps
+
+    def _found(self, tensors: Mapping[str, torch.Tensor], owner: str, suffix: str = "") -> torch.Tensor:
+        """A head's tensor from a captured state."""
+        weight, bias = (tensors.get(f"{owner}.{part}{suffix}") for part in ("weight", "bias"))
+        if weight is None or weight.shape != (self.classes, self.features) or (bias is None) == self.bias:
+            raise CheckpointError(
+                f"the checkpoint holds no {owner}.weight{suffix} [{self.classes}, {self.features}]",
+                hint="it is of another network, or of another part of it",
+            )
+        return self._padded(weight, bias)
+
+    def _parts(self) -> tuple[str, ...]:
+        return ("weight", "bias") if self.bias else ("weight",)
+
+    def _moments(self, head: Head) -> dict[str, torch.Tensor]:
+        """The optimiser's tensors under torch's names."""
+        if head.plan.opt == "adamw":
+            return {"exp_avg": head.first, "exp_avg_sq": head.second}
+        return {"momentum_buffer": head.first} if head.plan.momentum > 0 else {}
+
+    def _named(self, prefix: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
+        parts = (value[:, : self.features].clone(), value[:, self.features].clone())
+        return {f"{prefix}.{part}": tensor for part, tensor in zip(self._parts(), parts, strict=False)}
+
+    def _padded(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """A head's tensor [C, W]: features, bias, zeros up to a width that products like."""
+        padded = torch.zeros(self.classes, self.width, device=self.device)
+        padded[:, : self.features] = weight.detach()
+        if bias is not None:
+            padded[:, self.features] = bias.detach()
+        return padded
+
+    def _group(self, batch: int) -> None:
+        """Puts heads that step alike side by side, on a CPU only as many as its cache holds."""
+        if batch == self._batch:
+            return
+        alike: dict[tuple[str, bool], list[Head]] = {}
+        for head in self._heads.values():
+            alike.setdefault((head.plan.opt, head.plan.drop > 0), []).append(head)
+        own = self.classes * self.width
+        listed: list[list[Head]] = []
+        kept = 0
+        for (_, drops), heads in alike.items():
+            room = GPU_ROOM if self.device.type != "cpu" else CPU_ROOM_DROPPED if drops else CPU_ROOM
+            most = max(1, room // max(own, batch * self.width if drops else 0))
+            listed += [heads[k : k + most] for k in range(0, len(heads), most)]
+            kept = max(kept, min(most, len(heads)) * batch * self.width if drops else 0)
+        largest = max(map(len, listed), default=0)
+        sizes = (largest * own, largest * own, kept, largest * self.classes * batch, largest * self.classes * batch)
+        rooms = [torch.empty(size, device=self.device) for size in sizes]
+        scratch = Scratch(
+            grad=rooms[0],
+            spare=rooms[1],
+            kept=rooms[2],
+            logits=rooms[3],
+            odds=rooms[4],
+            features=self.features,
+            bias=int(self.bias),
+        )
+        self._groups = [HeadGroup(heads, scratch) for heads in listed]
+        self._batch = batch
