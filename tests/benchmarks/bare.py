@@ -1,0 +1,131 @@
+"""The baselines: bare loops for EfficientNet-Lite0, as somebody who knows torch would write them by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CHANNELS_LAST = torch.channels_last
+NETWORK = "tf_efficientnet_lite0"
+
+
+def network(weights: str, classes: int, drop: float = 0.1) -> nn.Module:
+    """The pretrained network with a new head, in channels_last.
+
+    Args:
+        weights: A safetensors file with timm's names.
+        classes: Width of the head.
+        drop: Dropout before the head.
+    """
+    overlay = {"file": weights}
+    model = timm.create_model(
+        NETWORK, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes, drop_rate=drop
+    )
+    return model.to(memory_format=CHANNELS_LAST)
+
+
+def cut(model: nn.Module, k: int) -> tuple[nn.Module, nn.Module]:
+    """The frozen prefix and the trained suffix, with the head and the k topmost of the eight coarse groups trained.
+
+    The groups from the top: blocks.6 with conv_head and bn2, blocks.5, ..., blocks.0, the stem.
+    """
+    if k == 0:
+        prefix = nn.Sequential(model.conv_stem, model.bn1, model.blocks, model.conv_head, model.bn2, model.global_pool)
+        suffix = nn.Sequential(nn.Dropout(model.drop_rate), model.classifier)
+    else:
+        first = 7 - k
+        prefix = nn.Sequential(model.conv_stem, model.bn1, *model.blocks[:first])
+        suffix = nn.Sequential(
+            *model.blocks[first:], model.conv_head, model.bn2, model.global_pool, nn.Dropout(model.drop_rate),
+            model.classifier,
+        )  # fmt: skip
+    return prefix.eval().requires_grad_(False), suffix.requires_grad_(True)
+
+
+def training_mode(module: nn.Module, bn: str = "frozen") -> nn.Module:
+    """Training mode; ``frozen`` keeps BatchNorm's pretrained statistics, ``batch`` takes each batch's own."""
+    module.train()
+    for child in module.modules():
+        if bn == "frozen" and isinstance(child, nn.BatchNorm2d):
+            child.eval()
+    return module
+
+
+def fused_adamw(module: nn.Module, lr: float = 1e-3, weight_decay: float = 0.01) -> torch.optim.AdamW:
+    """Fused AdamW over the trained parameters, without decay on biases and norms."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, fused=True)
+
+
+def precision(dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
+    """bf16 autocast, or nothing for float32."""
+    return torch.autocast("cpu", dtype) if dtype != torch.float32 else contextlib.nullcontext()
+
+
+def train_epoch(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    batch_size: int = 64,
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Trains for one shuffled epoch on tensors in memory and returns img/s.
+
+    Args:
+        module: In training mode.
+        optimizer: Over its trained parameters.
+        inputs: [N, ...], 4-D ones in channels_last, which indexing keeps.
+        labels: int64 [N].
+        batch_size: Images a step.
+        dtype: Precision of forward and backward.
+    """
+    began = time.perf_counter()
+    for batch in torch.randperm(len(labels)).split(batch_size):
+        with precision(dtype):
+            logits = module(inputs[batch])
+        loss = functional.cross_entropy(logits.float(), labels[batch], label_smoothing=0.05)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return len(labels) / (time.perf_counter() - began)
+
+
+@torch.inference_mode()
+def forward(module: nn.Module, inputs: Tensor, *, batch_size: int = 64) -> float:
+    """Computes a frozen part over tensors in memory and returns img/s."""
+    began = time.perf_counter()
+    for batch in inputs.split(batch_size):
+        module(batch)
+    return len(inputs) / (time.perf_counter() - began)
+
+
+@torch.inference_mode()
+def boundary(prefix: nn.Module, batches: Iterable[Tensor]) -> Tensor:
+    """What the prefix gives for all images, [N, ...], in channels_last where it has four axes."""
+    whole = torch.cat([prefix(batch) for batch in batches])
+    # Cloned outside the list, contiguous in its own layout: cat may have chosen another.
+    return whole.contiguous(memory_format=CHANNELS_LAST) if whole.ndim == 4 else whole.contiguous()
+
+
+@torch.inference_mode()
+def loss_of(module: nn.Module, inputs: Tensor, labels: Tensor) -> float:
+    """Mean cross-entropy over tensors in memory, in evaluation mode."""
+    module.eval()
+    return float(functional.cross_entropy(module(inputs).float(), labels))
+
+
+def head(features: int, classes: int, drop: float = 0.1) -> nn.Module:
+    """A new linear head with dropout before it."""
+    return nn.Sequential(nn.Dropout(drop), nn.Linear(features, classes))

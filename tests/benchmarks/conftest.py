@@ -1,0 +1,6 @@
+"""Lets the tests import the benchmarks as the script imports them: from their own folder."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,158 @@
+"""autotune's side: its own trainer, driven as the engine drives it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from material import EPOCHS, Material
+
+from autotune import Checkpoint, Epoch, StopReason
+from autotune.builtin.classify.trainer import ClassifyTrainer
+from autotune.testing import TrialRun
+from autotune.vision import Cuts
+
+KEPT = 2
+
+
+class TimedRun(TrialRun):
+    """A run that saves as the engine does, keeps the newest two checkpoints, and remembers when it was last asked."""
+
+    asked_last = 0.0
+
+    def stop(self) -> StopReason | None:
+        """Says to go on; the last question of an epoch comes after its last batch."""
+        self.asked_last = time.perf_counter()
+        return None
+
+    def save(self, tensors: Any, facts: Any) -> Checkpoint:
+        """Saves atomically with a checksum, and removes what the engine would thin out."""
+        checkpoint = super().save(tensors, facts)
+        for old in self.saved[:-KEPT]:
+            old.path.unlink(missing_ok=True)
+            old.path.with_suffix(".json").unlink(missing_ok=True)
+        return checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """One epoch.
+
+    Attributes:
+        rate: Training images a second, from the beginning of the epoch to the end of its last batch.
+        seconds: The whole epoch: training, validation, scores and checkpoint.
+        images: Training images.
+    """
+
+    rate: float
+    seconds: float
+    images: int
+
+
+@contextlib.contextmanager
+def uncut() -> Iterator[None]:
+    """While this lasts, no network can be cut."""
+    with (
+        mock.patch.object(Cuts, "at", return_value=None),
+        mock.patch.object(Cuts, "why_not", return_value="the benchmark measures it uncached"),
+    ):
+        yield
+
+
+class Training:
+    """One trial of `classify`, an epoch at a time.
+
+    Args:
+        material: Data and backbone.
+        sampled: What the recipe differs in from its defaults.
+        epochs: The length of the trial.
+        without_cache: Trains as a network does that cannot be cut: everything is computed in every epoch.
+    """
+
+    def __init__(
+        self, material: Material, *, epochs: int = EPOCHS, without_cache: bool = False, **sampled: Any
+    ) -> None:
+        plan = material.plan
+        self.without_cache = without_cache
+        self.folder = Path(tempfile.mkdtemp(prefix="trial-", dir=material.settings.work))
+        self.recipe = plan.recipe(sampled)
+        self.run = TimedRun(
+            self.folder,
+            epochs=epochs,
+            backbone=material.backbone,
+            augmentations=plan.plugins.augmentations,
+        )
+        self.run.cache = plan.cache
+        plan.cache.mkdir(parents=True, exist_ok=True)
+        self._epochs: Generator[Epoch, None, None] = ClassifyTrainer().fit(self.recipe, material.data, self.run)
+
+    def epoch(self) -> Timed:
+        """Trains the next epoch."""
+        with uncut() if self.without_cache else contextlib.nullcontext():
+            began = time.perf_counter()
+            epoch = next(self._epochs)
+            ended = time.perf_counter()
+        return Timed(rate=epoch.images / (self.run.asked_last - began), seconds=ended - began, images=epoch.images)
+
+    def close(self) -> None:
+        """Ends the trial and removes its folder."""
+        self._epochs.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class TrainingMany:
+    """Head-only trials that train at once, an epoch at a time.
+
+    Args:
+        material: Data and backbone.
+        count: How many trials.
+        epochs: Their length.
+    """
+
+    def __init__(self, material: Material, count: int, *, epochs: int = EPOCHS) -> None:
+        plan = material.plan
+        self.folder = Path(tempfile.mkdtemp(prefix="many-", dir=material.settings.work))
+        # Rates, decays, dropouts and smoothings of their own: the i-th of `count` evenly spaced values.
+        places = [i / max(1, count - 1) for i in range(count)]
+        self.recipes = [
+            plan.recipe(
+                {"unfreeze_share": 0.0, "lr": 3e-4 * 100**p, "drop": 0.5 * (1 - p), "smoothing": 0.2 * p,
+                 "weight_decay": 1e-5 * 10_000**p}
+            )
+            for p in places
+        ]  # fmt: skip
+        self.runs = [
+            TimedRun(
+                self.folder / str(i), epochs=epochs, seed=i, backbone=material.backbone,
+                augmentations=plan.plugins.augmentations,
+            )
+            for i in range(count)
+        ]  # fmt: skip
+        for run in self.runs:
+            run.cache = plan.cache
+        plan.cache.mkdir(parents=True, exist_ok=True)
+        self._epochs = ClassifyTrainer().fit_many(self.recipes, material.data, self.runs)
+
+    def epoch(self) -> tuple[float, float]:
+        """Trains all of them for their next epoch: seconds of training, and of the whole epoch."""
+        began = time.perf_counter()
+        arrived: dict[int, Epoch] = {}
+        for some in itertools.islice(self._epochs, len(self.runs)):
+            arrived.update(some)
+            if len(arrived) == len(self.runs):
+                break
+        ended = time.perf_counter()
+        return max(run.asked_last for run in self.runs) - began, ended - began
+
+    def close(self) -> None:
+        """Ends the trials and removes their folders."""
+        self._epochs.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
