@@ -41,7 +41,7 @@ class Point:
         at: Epochs done.
         metrics: Validation scores.
         images: Training images seen since the previous point.
-        seconds: Wall time of the epoch.
+        seconds: Wall time of the epoch; in a batch, its share.
         checkpoint: Path of its checkpoint, relative to the study's folder; None once it was thinned out.
     """
 
@@ -70,8 +70,10 @@ class Trial:
         reason: Why it ended early, or waits; None for a trial that ran to its end.
         notes: Lines that the trainer kept.
         attempts: How often it was started.
-        seconds: Wall time over all attempts.
+        seconds: Wall time over all attempts; in a batch, its share.
         parent: The trial that it continues, if any.
+        batch: The trial that leads the batch in which it was trained together with others, perhaps itself; None for a
+            trial by itself. A batch counts as one towards ``--trials``.
     """
 
     number: int
@@ -89,6 +91,12 @@ class Trial:
     attempts: int = 1
     seconds: float = 0.0
     parent: int | None = None
+    batch: int | None = None
+
+    @property
+    def follows(self) -> bool:
+        """Whether another trial leads its batch, so that it does not count towards ``--trials``."""
+        return self.batch is not None and self.batch != self.number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

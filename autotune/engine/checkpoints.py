@@ -52,8 +52,8 @@ def thin_attempt(attempt: Path, keep: Collection[str]) -> None:
             _remove(path)
 
 
-def thin_study(study: Path, trials: Iterable[Trial], ended: Trial, objective: Objective) -> set[int]:
-    """Removes the checkpoints that nobody will ask for, once a trial has ended.
+def thin_study(study: Path, trials: Iterable[Trial], ended: Collection[int], objective: Objective) -> set[int]:
+    """Removes the checkpoints that nobody will ask for, once trials have ended.
 
     Kept are the best epoch of each of the best few trials, and the leader's last one, from which it can be
     continued. Trials that run or wait are left alone.
@@ -77,7 +77,7 @@ def thin_study(study: Path, trials: Iterable[Trial], ended: Trial, objective: Ob
     for trial in trials:
         if trial.state == "running":
             continue
-        if trial.number == ended.number or any(p.checkpoint and study / p.checkpoint not in keep for p in trial.curve):
+        if trial.number in ended or any(p.checkpoint and study / p.checkpoint not in keep for p in trial.curve):
             thinned.add(trial.number)
             for _, folder in attempts(trial_folder(study, trial.number)):
                 _clear(folder, keep)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,17 @@ from autotune.engine.pruning import Pruner
 from autotune.engine.samplers import make_sampler
 from autotune.engine.signals import Signals
 from autotune.engine.snapshot import Records, assemble
-from autotune.engine.storage import FINAL, SEARCH, Journal
+from autotune.engine.storage import FINAL, MEMBERS, SEARCH, Journal
 from autotune.study import Failure, Study
-from autotune.trainer import Trainer
+from autotune.trainer import Epoch, Trainer
 
 if TYPE_CHECKING:
     from autotune.model import Model
     from autotune.plan import Plan
+
+STAGES = (SEARCH, MEMBERS, FINAL)
+COPY_OF = "copy_of"
+"""Marks the copies, in the search, of trials that are kept among the members of batches."""
 
 
 @dataclass(kw_only=True)
@@ -40,7 +44,7 @@ class Context:
         pruner: What stops hopeless trials.
         loader: Loads the best model.
         plain: study.toml as plain values.
-        tails: By backbone, the seconds to leave for the end of an epoch.
+        tails: By backbone, and whether in a batch, the seconds to leave for the end of an epoch.
         failures: The failures since the last trial that did not fail.
         batches: How often trainers asked whether to stop, in this call.
     """
@@ -55,7 +59,7 @@ class Context:
     pruner: Pruner
     loader: Callable[[Path, str], Model]
     plain: dict[str, Any]
-    tails: dict[str | None, float] = field(default_factory=dict)
+    tails: dict[tuple[str | None, bool], float] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     batches: int = 0
 
@@ -69,7 +73,7 @@ class Context:
             self.plan.config,
             self.plain,
             self.plan.objective,
-            self.records.trials([(stage, self.frozen(stage)) for stage in (SEARCH, FINAL)]),
+            self.records.trials([(stage, self.frozen(stage)) for stage in STAGES]),
             self.loader,
             spent=self.clock.spent,
             ended=self.clock.ended,
@@ -77,7 +81,7 @@ class Context:
 
     def optuna(self, stage: str) -> optuna.Study:
         """The journal's study for a stage."""
-        return self.journal.search if stage == SEARCH else self.journal.final
+        return {SEARCH: self.journal.search, MEMBERS: self.journal.members, FINAL: self.journal.final}[stage]
 
     def frozen(self, stage: str) -> Sequence[FrozenTrial]:
         """Optuna's trials of a stage, those that only wait in the queue included."""
@@ -85,19 +89,28 @@ class Context:
 
     def waiting(self) -> list[tuple[str, FrozenTrial]]:
         """Trials that have begun and not ended, those of the search first."""
-        return [(s, t) for s in (SEARCH, FINAL) for t in self.frozen(s) if t.state == TrialState.RUNNING]
+        return [(s, t) for s in STAGES for t in self.frozen(s) if t.state == TrialState.RUNNING]
 
     def begun(self) -> int:
-        """How many trials that count towards the total have begun."""
-        return sum(t.state != TrialState.WAITING for t in self.frozen(SEARCH))
+        """How many trials that count towards the total have begun; a batch counts as one."""
+        return sum(t.state != TrialState.WAITING and COPY_OF not in t.user_attrs for t in self.frozen(SEARCH))
 
     def sampler(self, place: int) -> BaseSampler:
         """The sampler for the trial at a place in the study."""
         config = self.plan.config
         return make_sampler(config.sampler, seed=config.seed, place=place)
 
-    def notify(self, hook: str, number: int, **more: Any) -> Study:
-        """Tells the observers about a trial, and returns what they were told of the study."""
+    def notify(self, hook: str, numbers: Sequence[int], epochs: Mapping[int, Epoch] | None = None) -> Study:
+        """Tells the observers about trials, one by one, and returns what they were told of the study.
+
+        Args:
+            hook: The observers' hook.
+            numbers: The trials.
+            epochs: What each has yielded, for the hook that is told of epochs.
+        """
         study = self.study()
-        self.plan.plugins.notify(hook, study=study, trial=study.trial(number), **more)
+        trials = {trial.number: trial for trial in study.trials}
+        for number in numbers:
+            more = {} if epochs is None else {"epoch": epochs[number]}
+            self.plan.plugins.notify(hook, study=study, trial=trials[number], **more)
         return study

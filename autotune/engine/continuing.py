@@ -12,27 +12,39 @@ _SLACK = 1e-6
 def too_late(study: Study, left: float) -> bool:
     """Whether the seconds left are fewer than the quickest trial so far took to its first rung.
 
-    While none has come that far, its quickest single epoch counts.
+    While none has come that far, its quickest single epoch counts. A batch counts as one trial.
     """
     rungs, epochs = [], []
     for trial in study.trials:
-        if trial.stage != "search" or not trial.curve:
+        if trial.stage != "search" or trial.follows or not (times := _times(study, trial)):
             continue
-        early = [p for p in trial.curve if p.at <= RUNG + _SLACK]
-        epochs.append(early[0].seconds if early else trial.curve[0].seconds)
-        if trial.curve[-1].at >= RUNG - _SLACK or trial.state == "complete":
-            rungs.append(sum(p.seconds for p in early))
+        early = [seconds for at, seconds in times if at <= RUNG + _SLACK]
+        epochs.append(early[0] if early else times[0][1])
+        if times[-1][0] >= RUNG - _SLACK or trial.state == "complete":
+            rungs.append(sum(early))
     return bool(epochs) and left < min(rungs or epochs)
 
 
 def nearly_over(study: Study, left: float) -> bool:
-    """Whether fewer than two trainings like the leader's fit into the seconds left.
+    """Whether fewer than two trainings like the leader's, or its batch's, fit into the seconds left.
 
     A new trial would have to beat the leader at once; the leader itself, at a constant rate and with averaged
     weights, goes on from where it stands.
     """
     leader = study.leader
-    return leader is not None and left < TRAININGS * sum(point.seconds for point in leader.curve)
+    return leader is not None and left < TRAININGS * sum(seconds for _, seconds in _times(study, leader))
+
+
+def _times(study: Study, trial: Trial) -> list[tuple[float, float]]:
+    """A trial's epochs and the wall time of each in seconds, all of its batch together.
+
+    What one recipe of a batch would take by itself is not known; it is no more than that.
+    """
+    batch = [trial] if trial.batch is None else [t for t in study.trials if t.batch == trial.batch]
+    times: dict[float, float] = {}
+    for point in (point for one in batch for point in one.curve):
+        times[point.at] = times.get(point.at, 0.0) + point.seconds
+    return sorted(times.items())
 
 
 def continuation(study: Study, left: float) -> tuple[Trial, int] | None:
@@ -47,9 +59,10 @@ def continuation(study: Study, left: float) -> tuple[Trial, int] | None:
     if any(t.parent == leader.number for t in study.trials):
         return None
     last = leader.curve[-1]
-    whole = [p.seconds for p in leader.curve[1:]] or [last.seconds]
+    times = [seconds for _, seconds in _times(study, leader)]
+    whole = times[1:] or times
     epoch = sum(whole) / len(whole)
-    setup = max(leader.curve[0].seconds - epoch, 0.0)
+    setup = max(times[0] - epoch, 0.0)
     more = int((0.9 * left - setup) / max(epoch, 1e-3))
     if last.checkpoint is None or last.at != int(last.at) or more < 1:
         return None

@@ -1,13 +1,13 @@
-"""One attempt at a trial: the host drives the trainer's generator and checks what it yields."""
+"""One attempt at a trial, or at a batch: the host drives the trainer's generator and checks what it yields."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from autotune.checkpoint import Checkpoint
 from autotune.data import Data
@@ -38,58 +38,146 @@ class Ending:
 
 def attend(
     trainer: Trainer[Any],
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     data: Data,
-    run: AttemptRun,
+    runs: Sequence[AttemptRun],
     *,
     objective: Objective,
     called: str,
-    scored: bool,
-    arrived: Callable[[Epoch, Point], Stop | None],
-) -> Ending:
-    """Runs a trainer until it ends, fails, is pruned or has to pause.
+    scored: Collection[int],
+    arrived: Callable[[Mapping[int, tuple[Epoch, Point]]], Mapping[int, Stop]],
+    ended: Callable[[Mapping[int, Ending]], None],
+) -> None:
+    """Runs a trainer until every run has ended, failed, been pruned or has to pause.
 
     Args:
         trainer: The trainer.
-        recipe: Its hyperparameters.
+        recipes: The hyperparameters of one run, or those of a batch.
         data: What it may see.
-        run: The attempt.
+        runs: The attempts, one for each recipe; they have one `Watch`.
         objective: What every epoch with metrics must report.
         called: The trainer with its plugin, for messages.
-        scored: Whether an earlier attempt has left scores.
-        arrived: Told of every epoch, once it was checked; decides whether the trial is stopped.
+        scored: Which runs have scores from an earlier attempt.
+        arrived: Told of epochs, by run, once they were checked; decides which runs are stopped.
+        ended: Told how runs ended, as soon as they have.
 
     Raises:
-        CannotSaveError: The disk is full or the folder gone; the trial is not to blame.
+        CannotSaveError: The disk is full or the folder gone; the trials are not to blame.
     """
+    watch, left, known = runs[0].watch, dict(enumerate(runs)), set(scored)
+    watch.runs = len(left)
+    over: dict[int, Ending] = {}
+    failure = None
+    epochs = _epochs(trainer, recipes, data, runs, called)
     try:
-        epochs = trainer.fit(recipe, data, run)
-        if not isinstance(epochs, Iterator):
-            raise BrokenContractError("plugin", f"{called}: fit returned {type(epochs).__name__}; it must yield epochs")
-        try:
-            for epoch in epochs:
-                point = check(epoch, run, objective, called)
-                scored = scored or bool(point.metrics)
-                stop = arrived(epoch, point)
-                if stop is not None:
-                    return Ending(end="pruned", reason=stop.reason)
-                if point.at < run.epochs - _SLACK and (pressed := run.pressed()):
-                    run.asked = pressed
-                    break
-        finally:
-            if isinstance(epochs, Generator):
-                epochs.close()
-        if run.asked is not None and run.at < run.epochs - _SLACK:
-            return Ending(end="paused", reason=_waits(run))
-        if not scored:
-            raise BrokenContractError(
-                "plugin", f"{called}: fit ended after {run.at:g} of {run.epochs} epochs without any scores"
-            )
+        while left:
+            told, failure = _next(epochs, called)
+            if told is None:
+                break
+            watch.arrived()
+            points, over = _checked(told, left, objective, called)
+            known |= {i for i, (_, point) in points.items() if point.metrics}
+            over |= {i: Ending(end="pruned", reason=stop.reason) for i, stop in arrived(points).items()}
+            for i in over:
+                left.pop(i).over = True
+            watch.runs = max(1, len(left))
+            if over and left:
+                ended(over)
+                over = {}
+            if any(run.at < run.epochs - _SLACK for run in left.values()) and (pressed := watch.pressed()):
+                watch.asked = pressed
+                break
+    finally:
+        late = _close(epochs, called)
+    if late is not None:
+        over = {i: Ending(end="failed", failure=late) for i in over}
+    last = {i: _last(run, failure or late, called, scored=i in known) for i, run in left.items()}
+    if over or last:
+        ended({**over, **last})
+
+
+def _epochs(
+    trainer: Trainer[Any], recipes: Sequence[Recipe], data: Data, runs: Sequence[AttemptRun], called: str
+) -> Generator[Mapping[int, object], None, None]:
+    """What the trainer yields, by run."""
+    name = _asked(runs[0])
+    many = runs[0].batched
+    epochs = trainer.fit_many(recipes, data, runs) if many else trainer.fit(recipes[0], data, runs[0])
+    if not isinstance(epochs, Iterator):
+        raise BrokenContractError("plugin", f"{called}: {name} returned {type(epochs).__name__}; it must yield epochs")
+    try:
+        for told in epochs:
+            if not many:
+                yield {0: told}
+            elif not isinstance(told, Mapping):
+                raise BrokenContractError(
+                    "plugin", f"{called}: {name} yielded {type(told).__name__}, not epochs by the place of their recipe"
+                )
+            elif wrong := [i for i in told if not isinstance(i, numbers.Integral) or not 0 <= i < len(runs)]:
+                raise BrokenContractError(
+                    "plugin", f"{called}: {name} yielded an epoch for recipe {wrong[0]!r} of {len(runs)}"
+                )
+            else:
+                yield {int(i): epoch for i, epoch in told.items()}
+    finally:
+        if isinstance(epochs, Generator):
+            epochs.close()
+
+
+def _next(
+    epochs: Generator[Mapping[int, object], None, None], called: str
+) -> tuple[Mapping[int, object] | None, Failure | None]:
+    """What the trainer yields next, None at its end; and what it failed of, if it did."""
+    try:
+        return next(epochs, None), None
     except CannotSaveError:
         raise
     except Exception as error:
-        return Ending(end="failed", failure=failure_of(error, called))
-    return Ending(end="complete")
+        return None, failure_of(error, called)
+
+
+def _close(epochs: Generator[Mapping[int, object], None, None], called: str) -> Failure | None:
+    """Ends a trainer between two epochs; returns what it failed of then."""
+    try:
+        epochs.close()
+    except CannotSaveError:
+        raise
+    except Exception as error:
+        return failure_of(error, called)
+    return None
+
+
+def _checked(
+    told: Mapping[int, object], left: Mapping[int, AttemptRun], objective: Objective, called: str
+) -> tuple[dict[int, tuple[Epoch, Point]], dict[int, Ending]]:
+    """The epochs of runs that have not ended, checked; and the runs that failed.
+
+    What is yielded for a run that has ended already is left out.
+    """
+    points: dict[int, tuple[Epoch, Point]] = {}
+    failed: dict[int, Ending] = {}
+    for i, run in left.items():
+        if run.failed is not None:
+            failed[i] = Ending(end="failed", failure=failure_of(run.failed, called))
+        elif i in told:
+            epoch = told[i]
+            try:
+                points[i] = (cast(Epoch, epoch), check(epoch, run, objective, called))
+            except BrokenContractError as error:
+                failed[i] = Ending(end="failed", failure=failure_of(error, called))
+    return points, failed
+
+
+def _last(run: AttemptRun, failure: Failure | None, called: str, *, scored: bool) -> Ending:
+    """How a run ended whose trainer has ended."""
+    if run.failed is not None:
+        failure = failure_of(run.failed, called)
+    elif failure is None and run.watch.asked is not None and run.at < run.epochs - _SLACK:
+        return Ending(end="paused", reason=_waits(run))
+    elif failure is None and not scored:
+        reason = f"{called}: {_asked(run)} ended after {run.at:g} of {run.epochs} epochs without any scores"
+        failure = Failure(kind="plugin", reason=reason)
+    return Ending(end="complete") if failure is None else Ending(end="failed", failure=failure)
 
 
 def check(epoch: object, run: AttemptRun, objective: Objective, called: str) -> Point:
@@ -98,15 +186,16 @@ def check(epoch: object, run: AttemptRun, objective: Objective, called: str) -> 
     Raises:
         BrokenContractError: It is no epoch, runs backwards or beyond the end, or its scores are missing or not finite.
     """
+    name = _asked(run)
     if not isinstance(epoch, Epoch):
-        raise BrokenContractError("plugin", f"{called}: fit yielded {type(epoch).__name__}, not an autotune.Epoch")
+        raise BrokenContractError("plugin", f"{called}: {name} yielded {type(epoch).__name__}, not an autotune.Epoch")
     if not _is_number(epoch.at) or not run.at + _SLACK < epoch.at <= run.epochs + _SLACK:
         raise BrokenContractError(
-            "plugin", f"{called}: fit yielded an epoch at {epoch.at} after {run.at:g}, out of {run.epochs} epochs"
+            "plugin", f"{called}: {name} yielded an epoch at {epoch.at} after {run.at:g}, out of {run.epochs} epochs"
         )
     if not isinstance(epoch.images, numbers.Integral) or epoch.images < 0:
         raise BrokenContractError(
-            "plugin", f"{called}: fit yielded an epoch with images={epoch.images!r}; write a whole number"
+            "plugin", f"{called}: {name} yielded an epoch with images={epoch.images!r}; write a whole number"
         )
     metrics = _checked_metrics(epoch.metrics, objective, called)
     path = None
@@ -138,6 +227,11 @@ def _checked_metrics(metrics: object, objective: Objective, called: str) -> dict
     return plain
 
 
+def _asked(run: AttemptRun) -> str:
+    """The method that yields the run's epochs."""
+    return "fit_many" if run.batched else "fit"
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
@@ -148,5 +242,6 @@ def _relative(path: Path) -> str:
 
 
 def _waits(run: AttemptRun) -> str:
-    cause = "the time ran out" if run.asked == "deadline" else f"{run.signals.asked or 'a signal'} came"
+    watch = run.watch
+    cause = "the time ran out" if watch.asked == "deadline" else f"{watch.signals.asked or 'a signal'} came"
     return f"waits: {cause} at epoch {run.at:.3g} of {run.epochs}"

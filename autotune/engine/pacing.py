@@ -15,6 +15,7 @@ from autotune.engine.run import AttemptRun
 from autotune.engine.samplers import derived_seed
 from autotune.engine.signals import Signals
 from autotune.engine.suggest import clip, complete
+from autotune.engine.watch import Watch
 from autotune.errors import PluginError, TrialFailure
 from autotune.space import Scalar
 from autotune.trainer import Trainer
@@ -117,11 +118,12 @@ def _once(
             epochs=FEWEST,
             deadline=clock.search_deadline,
             cache=plan.cache,
+            cache_limit=plan.config.cache_size,
             backbone=plan.backbones[name] if name is not None else None,
             augmentations=plan.plugins.augmentations,
             folder=Path(folder),
             added={},
-            signals=signals,
+            watch=Watch(clock.search_deadline, signals),
         )
         try:
             value = trainer.pace(recipe, plan.dataset.data, run)

@@ -36,6 +36,10 @@ class Pruner(ABC):
     def decide(self, trial: Trial, study: Study) -> Stop | None:
         """Whether to stop a running trial whose curve ends with a new epoch; None lets it go on."""
 
+    def decide_many(self, trials: Sequence[Trial], study: Study) -> Mapping[int, Stop]:
+        """Which trials of a batch to stop, by number, once all of them have a new epoch."""
+        return {trial.number: stop for trial in trials if (stop := self.decide(trial, study)) is not None}
+
 
 class NoPruner(Pruner):
     """Lets every trial run to its end."""
@@ -52,6 +56,7 @@ class SuccessiveHalving(Pruner):
     At the rungs (epochs 3, 6, 12, ...) a trial goes on if it is in the better half of all trials that
     reached the rung. The first trial is never stopped. One loser in eight goes on as an audit. Where scores
     at the first rung hardly agree with those at the end, nothing is stopped.
+    Trials of a batch must be in the better half of their batch as well; to others, only the best of a batch counts.
 
     Attributes:
         first: The first rung, in epochs.
@@ -71,31 +76,45 @@ class SuccessiveHalving(Pruner):
 
     def decide(self, trial: Trial, study: Study) -> Stop | None:
         """See `Pruner.decide`."""
-        rung = self._rung(trial)
-        if rung is None or trial.stage != "search":
-            return None
-        peers = [t for t in study.trials if t.stage == "search" and t.state != "failed" and t.number != trial.number]
-        if all(trial.number < t.number for t in peers):
-            return None
-        objective = study.objective
+        return self.decide_many([trial], study).get(trial.number)
+
+    def decide_many(self, trials: Sequence[Trial], study: Study) -> Mapping[int, Stop]:
+        """See `Pruner.decide_many`."""
+        fields: dict[float, _Field] = {}
+        stops: dict[int, Stop] = {}
+        for trial in trials:
+            rung = self._rung(trial)
+            if rung is None or trial.stage != "search":
+                continue
+            if rung not in fields:
+                fields[rung] = _Field.at(rung, study)
+            if reason := self._loses(trial, rung, fields[rung], study.objective):
+                stops[trial.number] = Stop(reason)
+        return stops if stops and self.trusted(study) else {}
+
+    def _loses(self, trial: Trial, rung: int, field: _Field, objective: Objective) -> str | None:
+        """Why a trial is stopped at a rung, or None."""
         mine = score_at(trial, rung, objective)
-        scores = [s for t in peers if (s := score_at(t, rung, objective)) is not None]
-        if mine is None or not scores:
-            return None
-        rank = 1 + sum(_beats(s, mine, objective) for s in scores)
-        among = len(scores) + 1
-        if rank <= max(1, among // self.reduction) or self._audits(trial) or not self.trusted(study):
+        if mine is None or trial.number <= field.first or self._audits(trial):
             return None
         metric = objective.main.metric
         share = "half goes" if self.reduction == 2 else f"one in {self.reduction} goes"
-        return Stop(f"at epoch {rung} its {metric} {mine[metric]:.4g} ranks {rank} of {among}; the best {share} on")
+        for scores, where in ((field.siblings(trial), " in its batch"), (field.others(trial, objective), "")):
+            rank, among = 1 + sum(_beats(s, mine, objective) for s in scores), len(scores) + 1
+            if rank > max(1, among // self.reduction):
+                score = f"{metric} {mine[metric]:.4g}"
+                return f"at epoch {rung} its {score} ranks {rank} of {among}{where}; the best {share} on"
+        return None
 
     def trusted(self, study: Study) -> bool:
-        """Whether scores at the first rung rank finished trials much as their final scores do."""
+        """Whether scores at the first rung rank finished trials much as their final scores do.
+
+        Of a batch its leader counts: many alike would say little about others.
+        """
         objective = study.objective
         early, late = [], []
         for trial in study.trials:
-            if trial.stage == "search" and trial.state == "complete" and trial.value is not None:
+            if trial.stage == "search" and trial.state == "complete" and trial.value is not None and not trial.follows:
                 score = score_at(trial, self.first, objective)
                 if score is not None and trial.curve[-1].at > self.first + _SLACK:
                     early.append(score[objective.main.metric])
@@ -120,6 +139,45 @@ class SuccessiveHalving(Pruner):
     def _audits(self, trial: Trial) -> bool:
         digest = hashlib.sha256(f"audit {trial.seed} {trial.number}".encode()).digest()
         return digest[0] % self.audit == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Field:
+    """The trials that reached a rung, with their best scores up to it.
+
+    Attributes:
+        first: The number of the first trial of the search that has not failed.
+        single: Scores of trials by themselves, by number.
+        batches: Scores in batches, by the leader's number and their own.
+    """
+
+    first: int
+    single: Mapping[int, Mapping[str, float]]
+    batches: Mapping[int, Mapping[int, Mapping[str, float]]]
+
+    @classmethod
+    def at(cls, rung: float, study: Study) -> _Field:
+        single: dict[int, Mapping[str, float]] = {}
+        batches: dict[int, dict[int, Mapping[str, float]]] = {}
+        peers = [t for t in study.trials if t.stage == "search" and t.state != "failed"]
+        for trial in peers:
+            if (score := score_at(trial, rung, study.objective)) is not None:
+                place = single if trial.batch is None else batches.setdefault(trial.batch, {})
+                place[trial.number] = score
+        return cls(first=min((t.number for t in peers), default=-1), single=single, batches=batches)
+
+    def siblings(self, trial: Trial) -> list[Mapping[str, float]]:
+        """Scores of the other trials of its batch."""
+        batch = {} if trial.batch is None else self.batches.get(trial.batch, {})
+        return [score for number, score in batch.items() if number != trial.number]
+
+    def others(self, trial: Trial, objective: Objective) -> list[Mapping[str, float]]:
+        """Scores of trials outside its batch; the best one of every batch."""
+        scores = [score for number, score in self.single.items() if number != trial.number]
+        for leader, batch in self.batches.items():
+            best = objective.best((s, s) for s in batch.values()) if leader != trial.batch else None
+            scores += [best] if best is not None else []
+        return scores
 
 
 def make_pruner(name: str) -> Pruner:

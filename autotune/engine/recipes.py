@@ -29,6 +29,7 @@ class TrialPlan:
         epochs: Length of a full training.
         weights: Digest of the weights that its backbone starts from, or None.
         parent: The trial that it continues, or None.
+        batch: The trial that leads the batch that it is trained in, perhaps itself; None without a batch.
         recipe: Every hyperparameter, resolved. TOML knows no null: a key that is left out has its default, None.
         sampled: What the search sampled of it.
     """
@@ -40,6 +41,7 @@ class TrialPlan:
     epochs: int
     weights: str | None = None
     parent: int | None = None
+    batch: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     sampled: Mapping[str, Any] = field(default_factory=dict)
 
@@ -53,6 +55,7 @@ class TrialPlan:
             "epochs": self.epochs,
             "weights": self.weights,
             "parent": self.parent,
+            "batch": self.batch,
         }
         document = tomlkit.document()
         for key, value in _without_none(head).items():

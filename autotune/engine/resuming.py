@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Way:
     problems: tuple[str, ...]
 
 
-def way_on(home: Path, past: Sequence[Attempt], *, parent: Path | None = None) -> Way:
+def way_on(home: Path, past: Sequence[Attempt], *, parent: Path | None = None, most: float = math.inf) -> Way:
     """Finds where a trial goes on.
 
     A checkpoint of a whole epoch counts only if its epoch was recorded too: a crash between the two would
@@ -43,13 +44,14 @@ def way_on(home: Path, past: Sequence[Attempt], *, parent: Path | None = None) -
         home: The trial's folder.
         past: What its attempts left.
         parent: The folder of the trial that it continues, if any.
+        most: Epochs from which on nothing counts; what is trained in a batch starts abreast.
     """
-    curve = merge(past)
+    curve = tuple(p for p in merge(past) if p.at <= most + _SLACK)
     last = curve[-1].at if curve else 0.0
     problems: list[str] = []
     for checkpoint in _by_epochs(home, problems):
         at = epochs_of(checkpoint)
-        if at > last + _SLACK and at == int(at):
+        if at > most + _SLACK or (at > last + _SLACK and at == int(at)):
             continue
         if problem := damage(checkpoint):
             problems.append(f"{problem}; an older one is used")

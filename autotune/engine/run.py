@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +10,10 @@ from typing import Any
 from autotune.backbone import Backbone
 from autotune.checkpoint import Checkpoint, write_checkpoint
 from autotune.engine import attempt
-from autotune.engine.signals import Signals
-from autotune.errors import StudyError
+from autotune.engine.watch import Watch
+from autotune.errors import StudyError, TrialFailure
 from autotune.specs import AugmentationSpec
 from autotune.trainer import Run, StopReason, World
-
-FIRST_TAIL = 0.1
-MARGIN = 1.2
 
 
 class CannotSaveError(StudyError):
@@ -31,10 +27,11 @@ class AttemptRun(Run):
     Attributes:
         folder: The attempt's folder.
         added: Facts that are added to every checkpoint.
-        signals: Whether somebody asked to stop.
-        tail: Seconds to leave for validation and saving at the end of an epoch; learned while running.
-        asked: What the trainer was told to do when it asked `stop`, or None.
-        batches: How often it asked.
+        watch: Its time; the runs of a batch have one together.
+        batched: Whether it is trained in a batch, so that it may fail alone.
+        over: Whether it has ended while others of its batch go on.
+        failed: What the trainer said of its failure, or None.
+        spent: Seconds of its epochs.
     """
 
     trial: int
@@ -43,24 +40,21 @@ class AttemptRun(Run):
     epochs: int
     deadline: float | None
     cache: Path
+    cache_limit: int | None
     backbone: Backbone | None
     augmentations: Mapping[str, AugmentationSpec]
     folder: Path
     added: Mapping[str, Any]
-    signals: Signals
+    watch: Watch
+    batched: bool = False
     resume: Checkpoint | None = None
     world: World = field(default_factory=World)
-    tail: float = 0.0
-    asked: StopReason | None = None
-    batches: int = 0
+    over: bool = False
+    failed: TrialFailure | None = None
+    spent: float = 0.0
 
     def __post_init__(self) -> None:
-        self.began = time.monotonic()
         self.at = 0.0 if self.resume is None else float(self.resume.facts.get("epochs_done", 0.0))
-        self._yielded = self.began
-        self._last_stop: float | None = None
-        self._gap = 0.0
-        self._learned = False
         self._beats = 0
 
     def save(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> Checkpoint:
@@ -81,47 +75,33 @@ class AttemptRun(Run):
         return Checkpoint(path=path, facts=checkpoint.facts, backbone=self.backbone)
 
     def stop(self) -> StopReason | None:
-        """See `autotune.Run.stop`. Looks at a clock and a flag; touches no file."""
-        now = time.monotonic()
-        if self._last_stop is not None and self._last_stop > self._yielded:
-            self._gap = now - self._last_stop
-        self._last_stop = now
-        self.batches += 1
-        if self.asked is None:
-            self.asked = self._reason(now)
-        return self.asked
+        """See `autotune.Run.stop`."""
+        return "prune" if self.over else self.watch.answer(self.trial)
 
     def note(self, text: str) -> None:
         """See `autotune.Run.note`."""
         attempt.add_note(self.folder, str(text))
 
+    def fail(self, error: TrialFailure) -> None:
+        """See `autotune.Run.fail`."""
+        if not self.batched:
+            raise error
+        if not isinstance(error, TrialFailure):
+            raise TypeError(f"Run.fail takes an autotune.TrialFailure, not {error!r}")
+        self.failed, self.over = error, True
+
     def received(self, at: float) -> float:
-        """Told when an epoch arrives: learns how long its end took, and returns the seconds since the last one."""
-        now = time.monotonic()
-        if self._last_stop is not None and self._last_stop > self._yielded:
-            self.tail = MARGIN * (now - self._last_stop)
-            self._learned = True
-        since, self._yielded, self.at = now - self._yielded, now, at
-        return since
+        """Told which epoch has arrived; returns its seconds, of a batch's a share."""
+        self.at = at
+        self.spent += self.watch.share
+        return self.watch.share
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the attempt began."""
-        return time.monotonic() - self.began
+        """Seconds since the attempt began, of a batch's a share."""
+        return self.spent if self.over else self.spent + self.watch.open_share
 
     def beat(self) -> None:
         """Raises the counter that says that this attempt's worker is alive."""
         self._beats += 1
         (self.folder / "alive").write_text(f"{self._beats}\n")
-
-    def pressed(self) -> StopReason | None:
-        """What `stop` would answer now, without being asked by the trainer."""
-        return self.asked or self._reason(time.monotonic())
-
-    def _reason(self, now: float) -> StopReason | None:
-        if self.signals.asked is not None:
-            return "pause"
-        if self.deadline is None:
-            return None
-        tail = self.tail if self._learned else max(self.tail, FIRST_TAIL * (now - self._yielded))
-        return "deadline" if now + self._gap + tail >= self.deadline else None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotune.engine.batch import gather, share_all, take_again
 from autotune.engine.clock import Clock, Pulse
 from autotune.engine.context import Context
 from autotune.engine.continuing import continuation, nearly_over, too_late
@@ -17,7 +18,7 @@ from autotune.engine.signals import Signals
 from autotune.engine.snapshot import is_done, read_study, snapshot
 from autotune.engine.storage import SEARCH, open_journal
 from autotune.engine.suggest import check_space
-from autotune.engine.turns import ask, begin_journal, continue_beyond, resume
+from autotune.engine.turns import ask, begin_journal, continue_beyond
 from autotune.engine.working import work
 from autotune.errors import AutotuneError, BudgetError, Interrupted, PluginError, UsageError
 from autotune.study import Study
@@ -94,6 +95,7 @@ def _search(plan: Plan, clock: Clock, signals: Signals, pulse: Pulse) -> Study:
         return context.study()
     clock.reopen()
     begin_journal(context)
+    share_all(context)
     plan.plugins.notify("autotune_study_started", study=study)
     reason = _loop(context)
     study = context.study()
@@ -111,20 +113,20 @@ def _loop(context: Context) -> str:
             raise _interrupted(plan, f"stopped by {signals.asked}; everything is saved")
         if clock.left <= 0:
             return "the time is used up"
-        if waiting := context.waiting():
-            turn = resume(context, *waiting[0])
+        if context.waiting():
+            turns = take_again(context)
         elif plan.config.trials is not None and context.begun() >= plan.config.trials:
             return f"all {plan.config.trials} trials are done"
         elif too_late(study := context.study(), clock.left):
             longer = continuation(study, clock.left)
             if longer is None:
                 return f"the {max(clock.left, 0):.0f} s left are too short for another trial"
-            turn = continue_beyond(context, *longer)
+            turns = [continue_beyond(context, *longer)]
         elif _may_end(context, study) and (longer := continuation(study, clock.left)):
-            turn = continue_beyond(context, *longer)
+            turns = [continue_beyond(context, *longer)]
         else:
-            turn = ask(context)
-        ending = work(context, turn)
+            turns = gather(context, ask(context))
+        ending = work(context, turns)
         if ending.end == "paused" and signals.asked is None:
             return ending.reason or "the time is used up"
 

@@ -15,7 +15,7 @@ from autotune.engine.checkpoints import best_point
 from autotune.engine.clock import read_clock, reserve
 from autotune.engine.failures import read_failure
 from autotune.engine.recipes import TrialPlan
-from autotune.engine.storage import FINAL, SEARCH, read_journal
+from autotune.engine.storage import FINAL, MEMBERS, SEARCH, read_journal
 from autotune.errors import StudyError
 from autotune.identity import FILE, stored_config
 from autotune.objective import Goal, Limit, Objective
@@ -30,7 +30,7 @@ _STATES: Mapping[TrialState, State] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
-_STAGES: Mapping[str, Stage] = {SEARCH: "search", FINAL: "final"}
+_STAGES: Mapping[str, Stage] = {SEARCH: "search", MEMBERS: "search", FINAL: "final"}
 
 
 class Records:
@@ -96,6 +96,7 @@ class Records:
             attempts=len(parts),
             seconds=sum(part.seconds for part in parts),
             parent=plan.parent if plan else None,
+            batch=plan.batch if plan else None,
         )
 
 
@@ -172,7 +173,7 @@ def is_done(config: StudyConfig, trials: Iterable[Trial], spent: float, ended: M
     trials = list(trials)
     if config.time is not None and spent >= config.time - reserve(config.time):
         return any(t.curve or t.failure for t in trials)
-    counted = sum(t.stage == "search" and t.state != "running" for t in trials)
+    counted = sum(t.stage == "search" and not t.follows and t.state != "running" for t in trials)
     return config.trials is not None and counted >= config.trials and all(t.state != "running" for t in trials)
 
 

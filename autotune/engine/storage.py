@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.samplers import RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -15,7 +16,7 @@ from autotune.errors import StudyError
 from autotune.objective import Objective
 
 FILE = "journal.log"
-SEARCH, FINAL = "search", "final"
+SEARCH, MEMBERS, FINAL = "search", "members", "final"
 
 optuna.logging.disable_default_handler()
 logging.getLogger("optuna").addHandler(logging.NullHandler())
@@ -23,14 +24,16 @@ logging.getLogger("optuna").addHandler(logging.NullHandler())
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """The two Optuna studies of a folder.
+    """The three Optuna studies of a folder.
 
     Attributes:
-        search: The trials that feed the sampler.
+        search: The trials that feed the sampler, with copies of the best members of their batches.
+        members: The other trials of batches that one of the search leads; the sampler does not see them.
         final: The trials that continue others; the sampler does not see them.
     """
 
     search: optuna.Study
+    members: optuna.Study
     final: optuna.Study
 
 
@@ -47,16 +50,17 @@ def open_journal(folder: Path, objective: Objective) -> Journal:
     cut_torn_line(path)
     storage = _load(path)
     directions = [goal.direction for goal in objective.goals]
-    search, final = (
+    search, members, final = (
         optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
-        for name in (SEARCH, FINAL)
+        for name in (SEARCH, MEMBERS, FINAL)
     )
+    members.sampler = RandomSampler()  # never asked: members are drawn from the space around their leader
     if [d.name.lower() for d in search.directions] != directions:
         raise StudyError(
             f"{folder}: the study there has {len(search.directions)} goals in other directions than now",
             hint="name another study: name=...",
         )
-    return Journal(search, final)
+    return Journal(search, members, final)
 
 
 def read_journal(folder: Path) -> list[tuple[str, list[optuna.trial.FrozenTrial]]]:
@@ -70,7 +74,8 @@ def read_journal(folder: Path) -> list[tuple[str, list[optuna.trial.FrozenTrial]
         return []
     storage = _load(path)
     names = {s.study_name: s._study_id for s in storage.get_all_studies()}
-    return [(name, storage.get_all_trials(names[name], deepcopy=False)) for name in (SEARCH, FINAL) if name in names]
+    stages = [name for name in (SEARCH, MEMBERS, FINAL) if name in names]
+    return [(name, storage.get_all_trials(names[name], deepcopy=False)) for name in stages]
 
 
 def _load(path: Path) -> JournalStorage:

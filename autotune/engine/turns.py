@@ -11,11 +11,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from autotune.engine import attempt
 from autotune.engine.context import Context
+from autotune.engine.drawing import draw
 from autotune.engine.recipes import TrialPlan
 from autotune.engine.samplers import derived_seed
 from autotune.engine.storage import FINAL, SEARCH
 from autotune.engine.suggest import complete, suggest
-from autotune.errors import AutotuneError
+from autotune.errors import AutotuneError, StudyError
 from autotune.fields import build_recipe
 from autotune.study import Failure, Trial
 from autotune.trainer import Recipe
@@ -79,7 +80,7 @@ def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
         trainer=context.plan.trainer.name,
         seed=leader.seed,
         epochs=epochs,
-        weights=_weights(context, _validated(context, leader.recipe)),
+        weights=weights_of(context, validated(context, leader.recipe)),
         parent=leader.number,
         recipe=leader.recipe,
         sampled=leader.sampled,
@@ -89,11 +90,8 @@ def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
 
 
 def _continued(context: Context, trial: optuna.Trial) -> Turn:
-    number = trial.user_attrs["number"]
-    plan = TrialPlan.read(attempt.trial_folder(context.plan.path, number))
-    if plan is None:
-        raise AutotuneError(f"{context.plan.path}: trial {number} has lost its recipe.toml")
-    return Turn(optuna=trial, stage=FINAL, plan=plan, recipe=_validated(context, plan.recipe))
+    plan = recorded(context, trial.user_attrs["number"])
+    return Turn(optuna=trial, stage=FINAL, plan=plan, recipe=validated(context, plan.recipe))
 
 
 def _turn(context: Context, trial: optuna.Trial) -> Turn:
@@ -106,10 +104,12 @@ def _turn(context: Context, trial: optuna.Trial) -> Turn:
     folder = attempt.trial_folder(context.plan.path, number)
     folder.mkdir(parents=True, exist_ok=True)
     plan = TrialPlan.read(folder)
-    recipe, refused = None, None
+    recipe, refused, leads = None, None, False
     try:
-        recipe = context.plan.recipe(sampled) if plan is None else _validated(context, plan.recipe)
+        recipe = context.plan.recipe(sampled) if plan is None else validated(context, plan.recipe)
+        leads = plan is None and bool(draw(context.plan, sampled, recipe, seed=member_seed(context, trial.number)))
     except (AutotuneError, ValueError) as error:
+        recipe = None
         text = error.message if isinstance(error, AutotuneError) else " ".join(str(error).split())
         refused = Failure(kind="plugin", reason=f"{context.called}: the recipe is refused: {text}")
     if plan is None:
@@ -120,7 +120,8 @@ def _turn(context: Context, trial: optuna.Trial) -> Turn:
             trainer=context.plan.trainer.name,
             seed=_seed(context, trial.number),
             epochs=context.plan.epochs or 1,
-            weights=None if recipe is None else _weights(context, recipe),
+            weights=None if recipe is None else weights_of(context, recipe),
+            batch=number if leads else None,
             recipe=values,
             sampled=sampled,
         )
@@ -128,11 +129,28 @@ def _turn(context: Context, trial: optuna.Trial) -> Turn:
     return Turn(optuna=trial, stage=SEARCH, plan=plan, recipe=recipe, refused=refused)
 
 
-def _validated(context: Context, recipe: Mapping[str, Any]) -> Recipe:
+def recorded(context: Context, number: int) -> TrialPlan:
+    """What a trial is, as it was written down when it was taken.
+
+    Raises:
+        StudyError: Its file is gone or damaged.
+    """
+    folder = attempt.trial_folder(context.plan.path, number)
+    plan = TrialPlan.read(folder)
+    if plan is None:
+        raise StudyError(
+            f"{folder}: the trial has lost its recipe.toml", hint="restore the file from a backup of the study"
+        )
+    return plan
+
+
+def validated(context: Context, recipe: Mapping[str, Any]) -> Recipe:
+    """A recorded recipe as the trainer takes it."""
     return build_recipe(context.plan.trainer.recipe, recipe)
 
 
-def _weights(context: Context, recipe: Recipe) -> str | None:
+def weights_of(context: Context, recipe: Recipe) -> str | None:
+    """Digest of the weights that a recipe's backbone starts from, or None."""
     backbone = context.plan.backbone_of(recipe)
     return backbone.weights.digest if backbone and backbone.weights else None
 
@@ -141,3 +159,8 @@ def _seed(context: Context, place: int) -> int:
     """A trial's seed: its own, or, where one was given to be reproduced, that one for the first trial."""
     given = context.plan.config.trial_seed
     return given if given is not None and place == 0 else derived_seed("trial", context.plan.config.seed, place)
+
+
+def member_seed(context: Context, place: int) -> int:
+    """The seed by which the members of a batch are drawn that the trial at a place leads."""
+    return derived_seed("batch", context.plan.config.seed, place)

@@ -1,115 +1,237 @@
-"""Running one trial: an attempt, its epochs, its end."""
+"""Running a trial, or a batch of them: an attempt, its epochs, its end."""
 
 from __future__ import annotations
 
-import gc
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from optuna.trial import TrialState
 
 from autotune import __version__
 from autotune.checking import backbone_field
 from autotune.engine import attempt
-from autotune.engine.checkpoints import best_point, thin_attempt, thin_study
+from autotune.engine.batch import share
+from autotune.engine.checkpoints import best_point, thin_attempt
+from autotune.engine.concluding import conclude, count_failures, set_reason
 from autotune.engine.context import Context
-from autotune.engine.failures import write_failure
 from autotune.engine.fit import Ending, attend
 from autotune.engine.pruning import Stop
 from autotune.engine.resuming import DEATHS, Way, deaths, way_on
 from autotune.engine.run import AttemptRun
+from autotune.engine.storage import MEMBERS
 from autotune.engine.turns import Turn
-from autotune.errors import AutotuneError, StudyError
+from autotune.engine.watch import Watch
+from autotune.errors import StudyError
 from autotune.study import Failure, Point
 from autotune.trainer import Epoch, Recipe
 
-FAILURES_IN_A_ROW = 5
 _SLACK = 1e-6
 
 
-def work(context: Context, turn: Turn) -> Ending:
-    """Runs an attempt at a trial, and records how it ended.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """A trial that can be trained, and where it starts.
+
+    Attributes:
+        turn: The trial.
+        recipe: Its recipe.
+        home: Its folder.
+        past: What its attempts left.
+        way: Where it goes on.
+    """
+
+    turn: Turn
+    recipe: Recipe
+    home: Path
+    past: Sequence[attempt.Attempt]
+    way: Way
+
+
+def work(context: Context, turns: Sequence[Turn]) -> Ending:
+    """Runs an attempt at a trial, or at all trials of a batch, and records how they ended.
+
+    Returns:
+        How the trial ended; of a batch, ``paused`` if one of its trials waits.
 
     Raises:
         AutotuneError: The same failure has come five times in a row.
         StudyError: The folder cannot be written any more.
     """
-    home = attempt.trial_folder(context.plan.path, turn.plan.trial)
+    endings: list[Ending] = []
+
+    def ended(found: Sequence[tuple[Turn, Ending]]) -> None:
+        conclude(context, found)
+        endings.extend(ending for _, ending in found)
+
+    starts, over = [], []
+    for turn in turns:
+        start = _start(context, turn)
+        if isinstance(start, Ending):
+            over.append((turn, start))
+        else:
+            starts.append(start)
+    starts = _abreast(starts)
+    already = _already(context, starts)
+    over += [(start.turn, already[start.turn.plan.trial]) for start in starts if start.turn.plan.trial in already]
+    if over:
+        ended(over)
+    if starts := [start for start in starts if start.turn.plan.trial not in already]:
+        _Attempt(context, starts, ended).run()
+    if (batch := turns[0].plan.batch) is not None:
+        share(context, batch)
+    count_failures(context, endings)
+    return next((ending for ending in endings if ending.end == "paused"), endings[0])
+
+
+def _start(context: Context, turn: Turn) -> _Start | Ending:
+    """Where a trial goes on, or how it ended before it could."""
+    path = context.plan.path
+    home = attempt.trial_folder(path, turn.plan.trial)
     attempt.mend(home)
-    past = attempt.read_attempts(home, context.plan.path)
+    past = attempt.read_attempts(home, path)
     if turn.recipe is None:
-        return _end(context, turn, Ending(end="failed", failure=turn.refused))
+        return Ending(end="failed", failure=turn.refused)
     if deaths(past) >= DEATHS:
         reason = f"{DEATHS} attempts in a row died without a new epoch"
-        return _end(context, turn, Ending(end="failed", failure=Failure(kind="lost", reason=reason)))
-    parent = None if turn.plan.parent is None else attempt.trial_folder(context.plan.path, turn.plan.parent)
+        return Ending(end="failed", failure=Failure(kind="lost", reason=reason))
+    parent = None if turn.plan.parent is None else attempt.trial_folder(path, turn.plan.parent)
     way = way_on(home, past, parent=parent)
-    ended = _already(context, turn, way)
-    if ended is None:
-        ended = _attempt(context, turn, turn.recipe, way)
-    return _end(context, turn, ended)
+    if way.curve and way.start >= turn.plan.epochs - _SLACK:
+        return Ending(end="complete")  # its worker died after the last epoch, before the end was recorded
+    return _Start(turn=turn, recipe=turn.recipe, home=home, past=past, way=way)
 
 
-def _already(context: Context, turn: Turn, way: Way) -> Ending | None:
-    """What the curve says of a trial whose worker died after its last epoch and before its end was recorded."""
-    if not way.curve:
-        return None
-    if way.start >= turn.plan.epochs - _SLACK:
-        return Ending(end="complete")
+def _abreast(starts: Sequence[_Start]) -> list[_Start]:
+    """Lets the trials of a batch start at the same epoch, that of the one that is farthest behind.
+
+    Those that have no checkpoint of it wait for their turn; they are taken when these have ended.
+    """
+    lowest = min((start.way.start for start in starts), default=0.0)
+    found = []
+    for start in starts:
+        way = start.way
+        if way.start > lowest + _SLACK:
+            way = way_on(start.home, start.past, most=lowest)
+        if way.start >= lowest - _SLACK:
+            found.append(replace(start, way=way))
+    return found
+
+
+def _already(context: Context, starts: Sequence[_Start]) -> dict[int, Ending]:
+    """Trials that a worker would have pruned, had it not died before."""
+    if not any(start.way.curve for start in starts):
+        return {}
     study = context.study()
-    stop = context.pruner.decide(replace(study.trial(turn.plan.trial), curve=way.curve), study)
-    return None if stop is None else Ending(end="pruned", reason=stop.reason)
+    trials = [replace(study.trial(start.turn.plan.trial), curve=start.way.curve) for start in starts]
+    stops = context.pruner.decide_many([trial for trial in trials if trial.curve], study)
+    return {number: Ending(end="pruned", reason=stop.reason) for number, stop in stops.items()}
 
 
-def _attempt(context: Context, turn: Turn, recipe: Recipe, way: Way) -> Ending:
-    plan = context.plan
-    folder = attempt.claim_attempt(attempt.trial_folder(plan.path, turn.plan.trial))
-    attempt.begin(folder, start=way.start)
-    _set_reason(turn, None)
-    run = _run(context, turn, recipe, way, folder)
-    run.beat()
-    for problem in way.problems:
-        run.note(problem)
-    context.notify("autotune_trial_started", turn.plan.trial)
+class _Attempt:
+    """One attempt at the trials that start together.
 
-    def arrived(epoch: Epoch, point: Point) -> Stop | None:
-        return _arrived(context, turn, run, epoch, point)
+    Args:
+        context: The search.
+        starts: The trials.
+        ended: Told how trials ended, as soon as they have.
+    """
 
-    context.pulse.add(run.beat)
+    def __init__(
+        self, context: Context, starts: Sequence[_Start], ended: Callable[[Sequence[tuple[Turn, Ending]]], None]
+    ) -> None:
+        self.context = context
+        self.starts = starts
+        self.turns = [start.turn for start in starts]
+        self.ended = ended
+        self.batched = self.turns[0].plan.batch is not None
+        first = starts[0]
+        field = backbone_field(context.plan.trainer.recipe)
+        self.tail = (None if field is None else getattr(first.recipe, field), self.batched)
+        self.watch = Watch(context.clock.search_deadline, context.signals, tail=context.tails.get(self.tail, 0.0))
+        self.open: dict[int, AttemptRun] = {}
+
+    def run(self) -> None:
+        """Runs it to its end."""
+        context, plan = self.context, self.context.plan
+        runs = []
+        for place, start in enumerate(self.starts):
+            folder = attempt.claim_attempt(start.home)
+            attempt.begin(folder, start=start.way.start)
+            set_reason(start.turn, None)
+            run = _run(context, start, folder, self.watch, batched=self.batched)
+            run.beat()
+            for problem in start.way.problems:
+                run.note(problem)
+            runs.append(run)
+            self.open[place] = run
+        context.notify("autotune_trial_started", [turn.plan.trial for turn in self.turns])
+        context.pulse.add(self._beat)
+        try:
+            attend(
+                context.trainer,
+                [start.recipe for start in self.starts],
+                plan.dataset.data,
+                runs,
+                objective=plan.objective,
+                called=context.called,
+                scored=[i for i, start in enumerate(self.starts) if any(p.metrics for p in start.way.curve)],
+                arrived=self._arrived,
+                ended=self._ended,
+            )
+        except KeyboardInterrupt:
+            for run in self.open.values():
+                attempt.finish(run.folder, "paused", run.elapsed)  # a person's wish, no death of the trial
+            raise
+        finally:
+            context.pulse.remove(self._beat)
+            context.batches += self.watch.batches
+            context.tails[self.tail] = self.watch.tail
+
+    def _beat(self) -> None:
+        for run in list(self.open.values()):
+            run.beat()
+
+    def _ended(self, endings: Mapping[int, Ending]) -> None:
+        for place, ending in endings.items():
+            run = self.open.pop(place)
+            attempt.finish(run.folder, ending.end, run.elapsed)
+        self.ended([(self.turns[place], ending) for place, ending in endings.items()])
+
+    def _arrived(self, points: Mapping[int, tuple[Epoch, Point]]) -> Mapping[int, Stop]:
+        """Records epochs and asks the pruner."""
+        context = self.context
+        context.pulse.check()
+        for place, (_, point) in points.items():
+            attempt.add_point(self.open[place].folder, point)
+        context.clock.save()
+        objective = context.plan.objective
+        for place, (_, point) in points.items():
+            turn = self.turns[place]
+            if turn.stage != MEMBERS and point.metrics and len(objective.goals) == 1 and point.at == int(point.at):
+                _show(context, turn, int(point.at), objective.values(point.metrics)[0])
+        numbers = {self.turns[place].plan.trial: place for place in points}
+        epochs = {number: points[place][0] for number, place in numbers.items()}
+        study = context.notify("autotune_epoch_finished", list(numbers), epochs)
+        trials = [trial for trial in study.trials if trial.number in numbers]
+        for trial in trials:
+            best = best_point(trial.curve, objective)
+            keep = {Path(best.checkpoint).name} if best and best.checkpoint else set()
+            thin_attempt(self.open[numbers[trial.number]].folder, keep=keep)
+        scored = [trial for trial in trials if points[numbers[trial.number]][1].metrics]
+        return {numbers[number]: stop for number, stop in context.pruner.decide_many(scored, study).items()}
+
+
+def _run(context: Context, start: _Start, folder: Path, watch: Watch, *, batched: bool) -> AttemptRun:
+    plan, turn = context.plan, start.turn
     try:
-        ending = attend(
-            context.trainer,
-            recipe,
-            plan.dataset.data,
-            run,
-            objective=plan.objective,
-            called=context.called,
-            scored=any(p.metrics for p in way.curve),
-            arrived=arrived,
-        )
-    except KeyboardInterrupt:
-        attempt.finish(folder, "paused", run.elapsed)  # a person's wish, no death of the trial
-        raise
-    finally:
-        context.pulse.remove(run.beat)
-        context.batches += run.batches
-    context.tails[run.added["backbone"]] = run.tail
-    attempt.finish(folder, ending.end, run.elapsed)
-    return ending
-
-
-def _run(context: Context, turn: Turn, recipe: Recipe, way: Way, folder: Path) -> AttemptRun:
-    plan = context.plan
-    try:
-        backbone = plan.backbone_of(recipe)
+        backbone = plan.backbone_of(start.recipe)
     except KeyError as error:
         raise StudyError(
             f"{plan.path}: trial {turn.plan.trial} needs the backbone {error}, which the study no longer has",
             hint="add it to backbones in study.toml",
         ) from error
     field = backbone_field(plan.trainer.recipe)
-    name = None if field is None else getattr(recipe, field)
-    resumed = way.checkpoint
+    name = None if field is None else getattr(start.recipe, field)
+    resumed = start.way.checkpoint
     if resumed is not None:
         resumed = type(resumed)(path=resumed.path, facts=resumed.facts, backbone=backbone)
     tasks = plan.dataset.data.tasks
@@ -121,6 +243,7 @@ def _run(context: Context, turn: Turn, recipe: Recipe, way: Way, folder: Path) -
         epochs=turn.plan.epochs,
         deadline=context.clock.search_deadline,
         cache=plan.cache,
+        cache_limit=plan.config.cache_size,
         backbone=backbone,
         augmentations=plan.plugins.augmentations,
         folder=folder,
@@ -131,81 +254,15 @@ def _run(context: Context, turn: Turn, recipe: Recipe, way: Way, folder: Path) -
             "backbone": name,
             "weights": turn.plan.weights,
             "classes": classes,
-            "recipe": recipe.model_dump(mode="json"),
+            "recipe": start.recipe.model_dump(mode="json"),
         },
-        signals=context.signals,
+        watch=watch,
+        batched=batched,
         resume=resumed,
-        tail=context.tails.get(name, 0.0),
     )
-
-
-def _arrived(context: Context, turn: Turn, run: AttemptRun, epoch: Epoch, point: Point) -> Stop | None:
-    """Records an epoch and asks the pruner."""
-    context.pulse.check()
-    attempt.add_point(run.folder, point)
-    context.clock.save()
-    objective = context.plan.objective
-    if point.metrics and len(objective.goals) == 1 and point.at == int(point.at):
-        _show(context, turn, int(point.at), objective.values(point.metrics)[0])
-    study = context.notify("autotune_epoch_finished", turn.plan.trial, epoch=epoch)
-    trial = study.trial(turn.plan.trial)
-    best = best_point(trial.curve, objective)
-    thin_attempt(run.folder, keep={Path(best.checkpoint).name} if best and best.checkpoint else set())
-    return context.pruner.decide(trial, study) if point.metrics else None
 
 
 def _show(context: Context, turn: Turn, step: int, value: float) -> None:
     """Keeps a score in the journal: TPE ranks pruned trials by these. Optuna's own pruners are never asked."""
     if step not in context.frozen(turn.stage)[turn.optuna.number].intermediate_values:
         turn.optuna.report(value, step)
-
-
-def _set_reason(turn: Turn, reason: str | None) -> None:
-    if turn.optuna.user_attrs.get("reason") != reason:
-        turn.optuna.set_user_attr("reason", reason)
-
-
-def _end(context: Context, turn: Turn, ending: Ending) -> Ending:
-    """Tells Optuna, the observers and the folder how an attempt ended."""
-    number, study = turn.plan.trial, context.optuna(turn.stage)
-    home = attempt.trial_folder(context.plan.path, number)
-    if ending.failure is not None:
-        write_failure(home, ending.failure)
-    _set_reason(turn, ending.reason)
-    if ending.end == "complete":
-        trial = context.study().trial(number)
-        objective = context.plan.objective
-        for limit, excess in zip(objective.limits, objective.excess(trial.metrics), strict=True):
-            if limit.metric not in turn.optuna.constraints:
-                turn.optuna.set_constraint(limit.metric, excess)
-        study.tell(turn.optuna, list(objective.values(trial.metrics)))
-    elif ending.end == "pruned":
-        study.tell(turn.optuna, state=TrialState.PRUNED)
-    elif ending.end == "failed":
-        study.tell(turn.optuna, state=TrialState.FAIL)
-    if ending.end != "paused":
-        now = context.study()
-        context.records.forget(thin_study(context.plan.path, now.trials, now.trial(number), context.plan.objective))
-    context.notify("autotune_trial_finished", number)
-    context.clock.save()
-    if ending.end == "failed":
-        gc.collect()  # the traceback held the trainer's tensors
-        _count(context, ending)
-    elif ending.end != "paused":
-        context.failures.clear()
-    return ending
-
-
-def _count(context: Context, ending: Ending) -> None:
-    """Stops the study at the fifth equal failure in a row."""
-    if ending.failure is None:
-        return
-    failures = context.failures
-    if failures and (failures[-1].kind, failures[-1].reason) != (ending.failure.kind, ending.failure.reason):
-        failures.clear()
-    failures.append(ending.failure)
-    if len(failures) >= FAILURES_IN_A_ROW:
-        raise AutotuneError(
-            f"{len(failures)} trials in a row failed alike ({ending.failure.kind}): {ending.failure.reason}",
-            hint=f"see {context.plan.path}/trials/*/failure.json; the search goes on from here when it is run again",
-        )

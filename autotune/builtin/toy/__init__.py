@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autotune import Trainer, TrainerSpec, hookimpl
+from autotune import Recipe, Trainer, TrainerSpec, hookimpl
 from autotune.builtin.toy.recipe import ToyRecipe
 
 
@@ -15,6 +15,10 @@ def _build() -> Trainer[ToyRecipe]:
     from autotune.builtin.toy.trainer import ToyTrainer
 
     return ToyTrainer()
+
+
+def _together(recipe: Recipe) -> int:
+    return recipe.together if isinstance(recipe, ToyRecipe) else 1
 
 
 @hookimpl
@@ -27,5 +31,7 @@ def autotune_trainers() -> Iterable[TrainerSpec]:
             recipe=ToyRecipe,
             build=_build,
             metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss"),
+            batch=_together,
+            same=("batch_size", "size", "sleep", "together"),
         )
     ]

@@ -21,3 +21,4 @@ class ToyRecipe(Recipe):
     batch_size: Annotated[int, Int(16, 256, log=True)] = Field(32, ge=1, description="Images a step.")
     size: int = Field(8, ge=1, le=64, description="Side, in pixels, of the squares that images are averaged to.")
     sleep: float = Field(0.0, ge=0, description="Seconds to wait in every epoch, for watching a search at work.")
+    together: int = Field(1, ge=1, le=8, description="Recipes trained together; they share batch_size and size.")

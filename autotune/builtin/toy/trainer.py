@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from autotune import BadData, Checkpoint, Data, DataError, Diverged, Epoch, Run, Split, Trainer
+from autotune import BadData, Checkpoint, Data, DataError, Diverged, Epoch, Run, Split, Task, Trainer
 from autotune.builtin.toy.metrics import score
 from autotune.builtin.toy.model import Floats, ToyModel, shrink
 from autotune.builtin.toy.recipe import ToyRecipe
@@ -29,6 +29,51 @@ class _State:
     batch: int = 0
 
 
+class _Course:
+    """One recipe on its way through the epochs.
+
+    Args:
+        recipe: The recipe.
+        task: The images.
+        run: Where it saves.
+        state: Where it starts.
+        batches: Batches in an epoch.
+    """
+
+    def __init__(self, recipe: ToyRecipe, task: Task, run: Run, state: _State, batches: int) -> None:
+        self.recipe, self.task, self.run, self.state, self.batches = recipe, task, run, state, batches
+        self.loss, self.seen = 0.0, 0
+
+    def step(self, pixels: Floats, labels: npt.NDArray[np.int64]) -> None:
+        """Learns from the next batch of the epoch."""
+        self.loss += _step(self.state, self.recipe, pixels, labels)
+        self.state.batch += 1
+        self.seen += len(labels)
+        if self.state.batch == self.batches:
+            self.state.epoch, self.state.batch = self.state.epoch + 1, 0
+
+    def done(self, val_images: Sequence[npt.NDArray[np.uint8]]) -> Epoch:
+        """Scores and saves where it stands.
+
+        Raises:
+            Diverged: The loss, or a weight, is not a finite number.
+        """
+        state, task = self.state, self.task
+        at = state.epoch + state.batch / self.batches
+        if not all(math.isfinite(total) for total in (self.loss, state.weight.sum(), state.bias.sum())):
+            raise Diverged(f"the loss was {self.loss} after {at:.2f} epochs", hint="try a smaller lr")
+        model = ToyModel(
+            classes=task.classes, size=self.recipe.size, weight=state.weight, bias=state.bias, mean=state.mean
+        )
+        tensors, facts = model.state()
+        tensors |= {"weight_velocity": state.weight_velocity, "bias_velocity": state.bias_velocity}
+        facts |= {"at": at, "epoch": state.epoch, "batch": state.batch}
+        metrics = score(model.predict(val_images), task.val.labels)
+        epoch = Epoch(at=at, images=self.seen, metrics=metrics, checkpoint=self.run.save(tensors, facts))
+        self.loss, self.seen = 0.0, 0
+        return epoch
+
+
 class ToyTrainer(Trainer[ToyRecipe]):
     """Softmax regression on averaged pixels."""
 
@@ -39,42 +84,65 @@ class ToyTrainer(Trainer[ToyRecipe]):
             BadData: An image cannot be read any more.
             Diverged: The loss, or a weight, is not a finite number.
         """
-        task = data.task
-        pixels, labels = _pixels(task.train, recipe.size), task.train.labels
+        for epochs in self._train([recipe], data, [run]):
+            if isinstance(epochs[0], Diverged):
+                raise epochs[0]
+            yield epochs[0]
+
+    def fit_many(
+        self, recipes: Sequence[ToyRecipe], data: Data, runs: Sequence[Run]
+    ) -> Generator[Mapping[int, Epoch], None, None]:
+        """Trains several recipes on the same batches of images, which are read and shrunk once.
+
+        Raises:
+            BadData: An image cannot be read any more.
+        """
+        for epochs in self._train(recipes, data, runs):
+            for i, epoch in epochs.items():
+                if isinstance(epoch, Diverged):
+                    runs[i].fail(epoch)
+            yield {i: epoch for i, epoch in epochs.items() if isinstance(epoch, Epoch)}
+
+    def _train(
+        self, recipes: Sequence[ToyRecipe], data: Data, runs: Sequence[Run]
+    ) -> Generator[dict[int, Epoch | Diverged], None, None]:
+        """Trains recipes that share size and batches, yielding by their place what became of each in an epoch."""
+        task, first = data.task, recipes[0]
+        pixels, labels = _pixels(task.train, first.size), task.train.labels
         val_images = [_read(task.val, i) for i in range(len(task.val))]
-        state = _resumed(run.resume) if run.resume else _fresh(pixels, len(task.classes))
-        batches = math.ceil(len(labels) / recipe.batch_size)
-        loss, seen = 0.0, 0
+        batches = math.ceil(len(labels) / first.batch_size)
+        courses = {}
+        for i, (recipe, run) in enumerate(zip(recipes, runs, strict=True)):
+            state = _resumed(run.resume) if run.resume else _fresh(pixels, len(task.classes))
+            courses[i] = _Course(recipe, task, run, state, batches)
 
-        def epoch_done() -> Epoch:
-            at = state.epoch + state.batch / batches
-            if not all(math.isfinite(total) for total in (loss, state.weight.sum(), state.bias.sum())):
-                raise Diverged(f"the loss was {loss} after {at:.2f} epochs", hint="try a smaller lr")
-            model = ToyModel(
-                classes=task.classes, size=recipe.size, weight=state.weight, bias=state.bias, mean=state.mean
-            )
-            tensors, facts = model.state()
-            tensors |= {"weight_velocity": state.weight_velocity, "bias_velocity": state.bias_velocity}
-            facts |= {"at": at, "epoch": state.epoch, "batch": state.batch}
-            metrics = score(model.predict(val_images), task.val.labels)
-            return Epoch(at=at, images=seen, metrics=metrics, checkpoint=run.save(tensors, facts))
+        def epochs_done() -> dict[int, Epoch | Diverged]:
+            done: dict[int, Epoch | Diverged] = {}
+            for i, course in list(courses.items()):
+                try:
+                    done[i] = course.done(val_images)
+                except Diverged as error:
+                    done[i] = error
+                    del courses[i]
+            return done
 
-        while state.epoch < run.epochs:
-            order = np.random.default_rng([run.seed, state.epoch]).permutation(len(labels))
-            loss = 0.0
-            while state.batch < batches:
-                if reason := run.stop():
-                    if reason == "deadline" and seen:
-                        yield epoch_done()
+        while courses and (epoch := next(iter(courses.values())).state.epoch) < runs[0].epochs:
+            order = np.random.default_rng([runs[0].seed, epoch]).permutation(len(labels))
+            for batch in range(next(iter(courses.values())).state.batch, batches):
+                told = {i: course.run.stop() for i, course in courses.items()}
+                for i in (i for i, reason in told.items() if reason == "prune"):
+                    del courses[i]
+                if not courses or "pause" in told.values():
                     return
-                chosen = order[state.batch * recipe.batch_size :][: recipe.batch_size]
-                loss += _step(state, recipe, pixels[chosen], labels[chosen])
-                state.batch += 1
-                seen += len(chosen)
-                time.sleep(recipe.sleep / batches)
-            state.epoch, state.batch = state.epoch + 1, 0
-            yield epoch_done()
-            seen = 0
+                if "deadline" in told.values():
+                    if next(iter(courses.values())).seen:
+                        yield epochs_done()
+                    return
+                chosen = order[batch * first.batch_size :][: first.batch_size]
+                for course in courses.values():
+                    course.step(pixels[chosen], labels[chosen])
+                time.sleep(first.sleep / batches)
+            yield epochs_done()
 
     def load(self, checkpoint: Checkpoint, device: str = "cpu") -> ToyModel:
         """The model from a checkpoint; it runs on the CPU whatever the device."""
