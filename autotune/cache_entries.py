@@ -9,7 +9,6 @@ Nothing here needs torch, so that the command line can list and clear without it
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.byte_sizes import format_bytes
-from autotune.cache_locks import is_at, lock, unlock
+from autotune.cache_locks import claim, lock, unlock
 from autotune.errors import AutotuneError, UnknownName
 
 FORMAT = 1
@@ -134,15 +133,13 @@ def remove(folder: Path) -> int | None:
     Raises:
         OSError: It cannot be removed.
     """
-    try:
-        descriptor = os.open(folder / FACTS, os.O_RDWR)
-    except FileNotFoundError:
+    if not (folder / FACTS).exists():
         return discard(folder)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        gone = _move_away(folder) if is_at(descriptor, folder / FACTS) else None
-    except BlockingIOError:
+    descriptor = claim(folder / FACTS)
+    if descriptor is None:
         return None
+    try:
+        gone = _move_away(folder)
     finally:
         os.close(descriptor)
     return 0 if gone is None else _delete(gone)
@@ -217,13 +214,23 @@ def make_room(cache: Path, nbytes: int, limit: int | None) -> str | None:
     present = sum(_size(p) for p in _folders(cache))
     if nbytes > allowed:
         return f"it takes {format_bytes(nbytes)}, and the cache may have {format_bytes(allowed)}"
-    for entry in reversed(entries(cache)):
-        if present + nbytes <= allowed:
-            break
-        present -= remove(entry.path) or 0
-    if present + nbytes > allowed:
-        used = f"{format_bytes(present)} of the {format_bytes(allowed)} that the cache may have"
-        return f"it takes {format_bytes(nbytes)}, and {used} are in use"
+    with contextlib.ExitStack() as claims:
+        going = []
+        for entry in reversed(entries(cache)):
+            if present + nbytes <= allowed:
+                break
+            if (entry.path / FACTS).exists():
+                descriptor = claim(entry.path / FACTS)
+                if descriptor is None:
+                    continue
+                claims.callback(os.close, descriptor)
+            going.append(entry.path)
+            present -= entry.nbytes
+        if present + nbytes > allowed:
+            used = f"{format_bytes(present)} of the {format_bytes(allowed)} that the cache may have"
+            return f"it takes {format_bytes(nbytes)}, and {used} are in use"
+        for path in going:
+            discard(path)
     return None
 
 

@@ -30,6 +30,30 @@ def hold(path: Path) -> int | None:
         os.close(descriptor)  # removed between opening and locking
 
 
+def claim(path: Path) -> int | None:
+    """Takes a file that nobody else has locked, until the returned descriptor is closed; None if somebody has.
+
+    Raises:
+        OSError: It cannot be opened for writing.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        same = is_at(descriptor, path)
+    except BlockingIOError:
+        same = False
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if same:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
 def lock(path: Path) -> int | None:
     """Takes a lock file, to be given back by `unlock`; None if somebody else holds it.
 

@@ -82,7 +82,11 @@ def test_what_is_being_written_counts_and_stays(cache):
 
 
 def test_nothing_is_removed_in_vain(cache):
-    """What can never fit removes nothing."""
+    """What can never fit removes nothing, and neither does what would fit only if open entries went as well."""
+    descriptor = hold(place(cache, "c") / "facts.json")
+    assert make_room(cache, 3500, 4000) is not None
+    os.close(descriptor)
+    assert keys(cache) == ["c", "b", "a"]
     assert make_room(cache, 4001, 4000) == "it takes 4 kB, and the cache may have 4 kB"
     assert keys(cache) == ["c", "b", "a"]
 

@@ -190,10 +190,36 @@ def read_layouts(folder: Path, facts: Mapping[str, Any], count: int) -> tuple[li
     return layouts, [t["sums"] for t in record["tensors"]]
 
 
-def map_tensor(path: Path, layout: Layout, count: int) -> tuple[torch.Tensor, Stamp]:
-    """The rows in a file as they lie, mapped read-only and shared, and the file's stamp.
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A file's rows.
 
-    Writing into the tensor ends the process.
+    Attributes:
+        path: The file.
+        laid: The rows as they lie, mapped read-only and shared: writing into them ends the process.
+        stamp: The file's stamp when it was mapped.
+        mapping: What is mapped; None for a file of no bytes.
+    """
+
+    path: Path
+    laid: torch.Tensor
+    stamp: Stamp
+    mapping: mmap.mmap | None
+
+    def cut_short(self) -> bool:
+        """Whether the file has lost bytes since; takes half a microsecond."""
+        return self.mapping is not None and self.mapping.size() < self.stamp[1]
+
+    def changed(self) -> bool:
+        """Whether the path names another file now, or the file was touched."""
+        try:
+            return _stamp(self.path.stat()) != self.stamp
+        except OSError:
+            return True
+
+
+def map_tensor(path: Path, layout: Layout, count: int) -> Mapped:
+    """Maps the rows in a file.
 
     Raises:
         Unusable: The file is not there or has another size.
@@ -204,7 +230,7 @@ def map_tensor(path: Path, layout: Layout, count: int) -> tuple[torch.Tensor, St
             if status.st_size != count * layout.nbytes:
                 raise Unusable(f"{path.name} has {status.st_size:,} bytes and not {count * layout.nbytes:,}")
             if not status.st_size:
-                return layout.empty(count), _stamp(status)
+                return Mapped(path, layout.empty(count), _stamp(status), None)
             mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ, flags=mmap.MAP_SHARED)
     except OSError as error:
         raise Unusable(f"{path.name} cannot be read ({error.strerror})") from error
@@ -212,7 +238,7 @@ def map_tensor(path: Path, layout: Layout, count: int) -> tuple[torch.Tensor, St
         # torch warns that it cannot keep anybody from writing; `Arrays` says so in its documentation.
         warnings.filterwarnings("ignore", message="The given buffer is not writable")
         flat = torch.frombuffer(mapped, dtype=layout.torch_dtype)
-    return flat.view(count, *layout.physical), _stamp(status)
+    return Mapped(path, flat.view(count, *layout.physical), _stamp(status), mapped)
 
 
 def verify(laid: torch.Tensor, sums: Sequence[int], keep_going: Callable[[], bool]) -> bool:
@@ -230,14 +256,6 @@ def verify(laid: torch.Tensor, sums: Sequence[int], keep_going: Callable[[], boo
         if zlib.crc32(content[number * CHUNK : (number + 1) * CHUNK]) != wanted:
             raise Unusable("its bytes are not those that were written")
     return True
-
-
-def stamp_of(path: Path) -> Stamp | None:
-    """A file's stamp; None if it is not there."""
-    try:
-        return _stamp(path.stat())
-    except OSError:
-        return None
 
 
 def sync_folder(folder: Path) -> None:

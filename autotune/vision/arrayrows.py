@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from autotune.errors import BadData
-from autotune.vision.arrayfiles import Layout, Stamp, map_tensor, read_layouts, stamp_of, tensor_path, verify
+from autotune.vision.arrayfiles import Layout, Mapped, map_tensor, read_layouts, tensor_path, verify
 
 
 class Arrays:
@@ -22,7 +22,7 @@ class Arrays:
         laid: The rows of each tensor as they lie.
         layouts: How they lie.
         path: The entry's folder; None for what is in memory.
-        stamps: The stamps of its files when they were verified.
+        files: Its files, as mapped.
         held: A descriptor that marks the entry as in use until this object goes.
         note: See below.
 
@@ -40,7 +40,7 @@ class Arrays:
         layouts: Sequence[Layout],
         *,
         path: Path | None = None,
-        stamps: Sequence[Stamp] = (),
+        files: Sequence[Mapped] = (),
         held: int | None = None,
         note: str | None = None,
     ) -> None:
@@ -49,7 +49,8 @@ class Arrays:
         self.note = note
         self._laid = tuple(t.reshape(len(t), -1) for t in laid)
         self._layouts = tuple(layouts)
-        self.stamps = tuple(stamps)
+        self.stamps = tuple(file.stamp for file in files)
+        self._files = tuple(files)
         self._held = held
         if held is not None:
             weakref.finalize(self, os.close, held)
@@ -74,8 +75,12 @@ class Arrays:
         Raises:
             BadData: A file was cut short while in use.
         """
-        if self.path is not None:
-            self._check_sizes(self.path)
+        for file in self._files:
+            if file.cut_short():  # reading beyond its end would end the process without a word
+                raise BadData(
+                    f"{file.path}: was cut short while in use",
+                    hint="leave the cache folder to autotune; `autotune cache clear` empties it",
+                )
         return tuple(
             layout.view(laid.index_select(0, indices).view(len(indices), *layout.physical))
             for layout, laid in zip(self._layouts, self._laid, strict=True)
@@ -86,9 +91,9 @@ class Arrays:
 
         Counts as a use. If it says False, `ArrayCache.get` makes or finds the entry anew.
         """
-        if self.path is None or self._held is None:
+        if self._held is None:
             return True
-        if any(stamp_of(tensor_path(self.path, i)) != stamp for i, stamp in enumerate(self.stamps)):
+        if any(file.changed() for file in self._files):
             return False
         with contextlib.suppress(OSError):  # somebody else's cache may be read though its times cannot be set
             os.utime(self._held)
@@ -101,16 +106,6 @@ class Arrays:
             Unusable: They differ.
         """
         return all(verify(laid, wanted, keep_going) for laid, wanted in zip(self._laid, sums, strict=True))
-
-    def _check_sizes(self, path: Path) -> None:
-        """Reading a mapped file beyond its end would end the process without a word."""
-        for number, stamp in enumerate(self.stamps):
-            now = stamp_of(tensor_path(path, number))
-            if now is not None and now[0] == stamp[0] and now[1] < stamp[1]:
-                raise BadData(
-                    f"{tensor_path(path, number)}: was cut short while in use",
-                    hint="leave the cache folder to autotune; `autotune cache clear` empties it",
-                )
 
 
 def map_entry(place: Path, facts: Mapping[str, Any], count: int, held: int) -> tuple[Arrays, list[list[int]]]:
@@ -127,5 +122,4 @@ def map_entry(place: Path, facts: Mapping[str, Any], count: int, held: int) -> t
     """
     layouts, sums = read_layouts(place, facts, count)
     mapped = [map_tensor(tensor_path(place, i), layout, count) for i, layout in enumerate(layouts)]
-    arrays = Arrays([t for t, _ in mapped], layouts, path=place, stamps=[s for _, s in mapped], held=held)
-    return arrays, sums
+    return Arrays([file.laid for file in mapped], layouts, path=place, files=mapped, held=held), sums
