@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from autotune.hookspecs import hookimpl
+from autotune.reporting import batches
 from autotune.reporting.tables import cell, duration
 from autotune.study import Study, Trial
 from autotune.tracker import Tracker
@@ -64,6 +65,8 @@ class Live(Tracker):
         self._screen: _Screen = _Panel(self._stream) if self._stream.isatty() else _Lines(self._stream)
         self._seen = time.monotonic()
         self._left: float | None = None
+        self._told: object = None
+        self._failure = ""
 
     def __enter__(self) -> Self:
         self._screen.open()
@@ -90,26 +93,38 @@ class Live(Tracker):
 
     @hookimpl
     def autotune_trial_started(self, study: Study, trial: Trial) -> None:
-        """Shows the recipe."""
+        """Shows the recipe; of a batch, the ranges of its recipes, once."""
         self._note(study)
+        batch = [t for t in batches.batch_of(study, trial) if t.state == "running"] or [trial]
+        if trial.number != batch[0].number:
+            return
+        self._told = None
         again = f" (attempt {trial.attempts})" if trial.attempts > 1 else ""
-        self._screen.event(f"trial {trial.number}{again}: {recipe_line(trial)}")
+        self._screen.event(f"{batches.name(batch)}{again}: {batches.recipe_line(batch)}")
         self._screen.state(lambda: self._line(study, trial, None))
 
     @hookimpl
     def autotune_epoch_finished(self, study: Study, trial: Trial, epoch: Epoch) -> None:
-        """Shows score and speed."""
+        """Shows score and speed; of a batch, the best score, once."""
         self._note(study)
-        point = trial.curve[-1] if trial.curve else None
-        speed = point.images / point.seconds if point is not None and point.seconds > 0 else None
-        self._screen.progress(lambda: self._line(study, trial, epoch, speed))
+        if trial.batch is None or self._first_told(trial.batch, epoch.at):
+            self._screen.progress(lambda: self._line(study, trial, epoch))
 
     @hookimpl
     def autotune_trial_finished(self, study: Study, trial: Trial) -> None:
-        """Shows how it ended."""
+        """Shows how it ended; of a batch, how many ended how."""
         self._note(study)
         why = f": {trial.failure.kind}: {trial.failure.reason}" if trial.failure else ""
         why = why or (f": {trial.reason}" if trial.reason else "")
+        batch = batches.batch_of(study, trial)
+        if len(batch) > 1:
+            left = [t for t in batch if t.state == "running"]
+            if trial.failure and self._failure != why:
+                self._failure = why
+                self._screen.event(f"trial {trial.number} failed{why}")
+            if self._first_told(trial.batch, len(left), trial.state == "running"):
+                self._screen.event(f"{batches.name(batch)}: {self._ended(study, batch, trial)}")
+            return
         score = "" if trial.value is None else f", {study.objective.main.metric} {cell(trial.value)}"
         self._screen.event(f"trial {trial.number} {trial.state}{score}{why}")
 
@@ -122,27 +137,47 @@ class Live(Tracker):
         self._seen = time.monotonic()
         self._left = None if study.time is None else study.time - study.spent
 
-    def _line(self, study: Study, trial: Trial, epoch: Epoch | None, speed: float | None = None) -> str:
+    def _first_told(self, *what: object) -> bool:
+        """Whether something is told for the first time; the trials of a batch tell it one after the other."""
+        new, self._told = self._told != what, what
+        return new
+
+    def _ended(self, study: Study, batch: Sequence[Trial], trial: Trial) -> str:
+        told = batches.states(batch)
+        if trial.state == "running":
+            return f"{told}: {trial.reason}" if trial.reason else told
+        best = study.objective.best((t, t.metrics) for t in batch if t.value is not None)
         metric = study.objective.main.metric
-        parts = [f"trial {trial.number}" + (f" of {study.wanted}" if study.wanted else "")]
+        return told if best is None else f"{told}, best {metric} {cell(best.value)} (trial {best.number})"
+
+    def _line(self, study: Study, trial: Trial, epoch: Epoch | None) -> str:
+        metric = study.objective.main.metric
+        batch = batches.batch_of(study, trial)
+        parts = [batches.name(batch) + self._place(study, trial)]
         if epoch is not None:
+            points = [t.curve[-1] for t in batch if t.curve and t.curve[-1].at == epoch.at]
+            seconds = sum(point.seconds for point in points)
             parts.append(f"epoch {epoch.at:.3g}")
-            if metric in epoch.metrics:
+            scores = [float(p.metrics[metric]) for p in points if metric in p.metrics]
+            if len(batch) > 1 and scores:
+                parts.append(f"{metric} {cell(study.objective.main.best(scores))} best of {len(scores)}")
+            elif metric in epoch.metrics:
                 parts.append(f"{metric} {cell(float(epoch.metrics[metric]))}")
         if (leader := study.leader) is not None:
             parts.append(f"best {cell(leader.value)} (trial {leader.number})")
-        if speed is not None:
-            parts.append(f"{speed:,.0f} images/s")
+        if epoch is not None and seconds > 0:
+            parts.append(f"{points[0].images / seconds:,.0f} images/s")
         if (left := self.left()) is not None:
             parts.append(f"{duration(left)} left")
         return ", ".join(parts)
 
-
-def recipe_line(trial: Trial, most: int = 6) -> str:
-    """The sampled part of a recipe in one line; all of it where nothing was sampled."""
-    values = trial.sampled or trial.recipe
-    shown = [f"{k}={cell(v)}" for k, v in list(values.items())[:most]]
-    return " ".join(shown) + (" ..." if len(values) > most else "")
+    def _place(self, study: Study, trial: Trial) -> str:
+        """How far the study is in its number of trials."""
+        if not study.wanted:
+            return ""
+        if not any(t.follows for t in study.trials):
+            return f" of {study.wanted}"
+        return f" ({batches.counted(study)} of {study.wanted})"
 
 
 class _Screen(Protocol):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from autotune.after.evaluation import Evaluation
 from autotune.after.predicting import Prediction
+from autotune.reporting import batches
 from autotune.reporting.numbers import counts, effects, epochs
 from autotune.reporting.report import next_steps, reproduce
 from autotune.reporting.tables import cell, duration, plain
@@ -41,13 +42,18 @@ def status(study: Study) -> str:
     """How far a study is."""
     lines = [f"{study.name}: {study.state}, {_totals(study)}"]
     states = ", ".join(f"{n} {state}" for state, n in counts(study).items())
-    lines.append(f"trials: {states or 'none'}" + (f" of {study.wanted}" if study.wanted else ""))
+    if any(trial.follows for trial in study.trials):
+        lines.append(f"trials: {states}")
+    else:
+        lines.append(f"trials: {states or 'none'}" + (f" of {study.wanted}" if study.wanted else ""))
     if (leader := study.leader) is not None:
         lines.append(f"best so far: {study.objective.main.metric} {cell(leader.value)} (trial {leader.number})")
-    for trial in study.trials:
-        if trial.state == "running":
+    running = [trial for trial in study.trials if trial.state == "running"]
+    for trial in running:
+        together = [t for t in running if t.batch == trial.batch] if trial.batch is not None else [trial]
+        if trial is together[0]:
             state = f"waits: {trial.reason}" if trial.reason else f"attempt {trial.attempts}"
-            lines.append(f"running: trial {trial.number}, {epochs(trial):g} epochs, {state}")
+            lines.append(f"running: {batches.name(together)}, {epochs(trial):g} epochs, {state}")
     if study.best is not None:
         lines.append(f"best model: {study.best.path} (trial {study.best.trial.number})")
     return "\n".join(lines)
@@ -91,8 +97,7 @@ def prediction(found: Prediction) -> str:
 
 def _totals(study: Study) -> str:
     time = f"{duration(study.spent)} spent" + (f" of {duration(study.time)}" if study.time else "")
-    number = f"{len(study.trials)} trials" + (f" of {study.wanted}" if study.wanted else "")
-    return f"{number}, {time}"
+    return f"{batches.total(study)}, {time}"
 
 
 def _why(trial: Trial) -> str:

@@ -8,6 +8,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
+from autotune.reporting.batches import counted
 from autotune.reporting.numbers import counts, epochs
 from autotune.study import Best, Study, Trial
 
@@ -59,7 +60,12 @@ def study_record(study: Study) -> dict[str, Any]:
         "state": study.state,
         "metric": study.objective.main.metric,
         "direction": study.objective.main.direction,
-        "trials": {"total": len(study.trials), "wanted": study.wanted, **counts(study)},
+        "trials": {
+            "total": len(study.trials),
+            "counted": counted(study),
+            "wanted": study.wanted,
+            **counts(study),
+        },
         "spent": study.spent,
         "time": study.time,
         "leader": None if leader is None else {"number": leader.number, "value": leader.value},

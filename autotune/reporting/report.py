@@ -47,7 +47,7 @@ def trials_csv(study: Study) -> str:
     metrics = list(dict.fromkeys(k for t in study.trials for k in t.metrics))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    fixed = ["number", "state", "stage", "value", "epochs", "seconds", "attempts", "seed", "failure", "reason"]
+    fixed = ["number", "state", "stage", "value", "epochs", "seconds", "attempts", "seed", "batch", "failure", "reason"]
     writer.writerow([*fixed, *(f"metrics.{m}" for m in metrics), *(f"recipe.{k}" for k in recipe)])
     for t in study.trials:
         failure = t.failure.kind if t.failure else None
@@ -61,6 +61,7 @@ def trials_csv(study: Study) -> str:
             round(t.seconds, 2),
             t.attempts,
             t.seed,
+            t.batch,
         ]
         row += [failure, reason, *(t.metrics.get(m) for m in metrics), *(t.recipe.get(k) for k in recipe)]
         writer.writerow(row)
@@ -95,6 +96,7 @@ def _head(study: Study) -> str:
     totals = ([duration(study.time)] if study.time else []) + ([f"{study.wanted} trials"] if study.wanted else [])
     budget = " and ".join(totals)
     states = ", ".join(f"{n} {s}" for s, n in numbers.counts(study).items()) or "none"
+    grouped = sum(t.follows for t in study.trials)
     return "\n".join(
         [
             f"# Study {study.name}",
@@ -104,6 +106,11 @@ def _head(study: Study) -> str:
             f"- command: `autotune search {shlex.quote(str(study.path))}/study.toml`",
             f"- state: {study.state}, {duration(study.spent)} spent",
             f"- trials: {len(study.trials)} ({states})",
+            *(
+                [f"- {grouped} of them were trained together with another one; a batch counts as one"]
+                if grouped
+                else []
+            ),
         ]
     )
 
@@ -187,7 +194,15 @@ def _ended(study: Study) -> str:
 
 
 def _endings(trials: Sequence[Trial]) -> Iterator[Sequence[object]]:
+    """A row for each trial that did not run to its end; those of a batch that were pruned share one."""
     for t in trials:
+        if t.follows and t.state == "pruned":
+            same = [other for other in trials if other.follows and other.batch == t.batch and other.state == "pruned"]
+            if t is same[0]:
+                scores = sorted(other.value for other in same if other.value is not None)
+                span = f"{cell(scores[0])} to {cell(scores[-1])}" if scores else None
+                yield f"{len(same)} with {t.batch}", "pruned", max(map(numbers.epochs, same)), span, "in their batch"
+            continue
         why = f"{t.failure.kind}: {t.failure.reason}" if t.failure else t.reason
         if t.state != "complete" or why:
             yield t.number, t.state, numbers.epochs(t), t.value, why
