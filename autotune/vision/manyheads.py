@@ -139,15 +139,19 @@ class ManyHeads:
         mean = self._heads[place].mean
         return mean[:, : self.features].clone(), mean[:, self.features].clone() if self.bias else None
 
-    def capture(self, place: int, name: str) -> dict[str, torch.Tensor]:
+    def capture(
+        self, place: int, name: str, frozen: Mapping[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
         """A head's whole state under the names of `autotune.vision.capture`.
 
         Args:
             place: Which head.
             name: The head's dotted name in its network, e.g. ``classifier``.
+            frozen: Further tensors to keep, where no file of weights could give them back.
         """
         head = self._heads[place]
-        tensors = self._named(MODEL + name, head.weight) | self._named(MEAN + name, head.mean)
+        tensors = {MODEL + n: t for n, t in (frozen or {}).items()}
+        tensors |= self._named(MODEL + name, head.weight) | self._named(MEAN + name, head.mean)
         if head.steps:
             for key, value in self._moments(head).items():
                 tensors |= {f"{n}/{key}": t for n, t in self._named(OPTIMIZER + name, value).items()}

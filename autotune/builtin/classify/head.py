@@ -3,131 +3,267 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from autotune import Epoch
+from autotune import Diverged, Epoch, Run, StopReason, TrialFailure
 from autotune.builtin.classify.asking import Asking
-from autotune.vision import (
-    Average,
-    Features,
-    FeatureStore,
-    Images,
-    Partition,
-    Rates,
-    Trained,
-    evaluate,
-    head_reads_input,
-    make_optimizer,
-    train_epoch,
-)
-
-if TYPE_CHECKING:
-    from autotune.builtin.classify.trainer import Fitting
+from autotune.builtin.classify.batching import reads_features
+from autotune.builtin.classify.fitting import Fitting
+from autotune.builtin.classify.recipe import ClassifyRecipe
+from autotune.vision import HeadPlan, ManyHeads, score
 
 
 class HeadPhase:
-    """Fits the head on the inputs that the frozen backbone gives it.
+    """Fits the head on the vectors that the frozen backbone gives it, where it is one linear layer on one vector.
 
     Args:
         fitting: The network, its head new or kept.
-        store: Features by backbone and side.
     """
 
-    def __init__(self, fitting: Fitting, store: FeatureStore) -> None:
-        self.fitting, self.store = fitting, store
-        heads = fitting.backbone.head(fitting.module)
-        self.name = heads[0]
-        size = fitting.preprocess.img_size
-        sample = fitting.placement.tensor(torch.rand(2, 3, size, size))
-        fitting.module.eval()
-        self.possible = len(heads) == 1 and head_reads_input(fitting.module, self.name, sample)
-        if not self.possible:
-            fitting.run.note("the head reads more than one tensor: it is trained through the whole network")
+    def __init__(self, fitting: Fitting) -> None:
+        self.fitting = fitting
 
-    def _feed(self, images: Images, asking: Asking) -> Features | None:
-        fitting = self.fitting
-        inputs = self.store.get(
-            images,
-            fitting.module,
-            self.name,
-            fitting.backbone,
-            fitting.placement,
-            fitting.run.cache,
-            keep_going=asking,
-        )
-        if inputs is None:
-            return None
-        labels = torch.from_numpy(images.split.labels)
-        return Features(inputs, labels, fitting.placement, seed=fitting.run.seed)
+    @cached_property
+    def possible(self) -> bool:
+        """Whether the head can be trained by itself; if not, a note says so."""
+        if self.fitting.linear() is not None:
+            return True
+        self.fitting.run.note("the head is not one linear layer on one vector: it has no phase of its own")
+        return False
 
-    def _trained(self) -> Trained:
-        fitting, recipe = self.fitting, self.fitting.recipe
-        module = torch.nn.Sequential(torch.nn.Dropout(recipe.drop), fitting.module.get_submodule(self.name))
-        partition = Partition(head=frozenset(module.state_dict()), blocks=(), unfreeze=0)
-        live = {f"{self.name}.{n}": t for n, t in module[1].state_dict(keep_vars=True).items()}
-        rates = Rates(
-            lr=recipe.lr,
-            lr_blocks=recipe.lr,
-            layer_decay=1.0,
-            opt=recipe.opt,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
-        return Trained(
-            module=module,
-            partition=partition,
-            optimizer=make_optimizer(module, partition, rates),
-            average=Average(live, recipe.ema_epochs * fitting.steps_per_epoch),
-            placement=fitting.placement,
-            smoothing=recipe.smoothing,
-            mix=None,
-            warmup_steps=round(recipe.warmup_epochs * fitting.steps_per_epoch),
-            note=fitting.run.note,
-        )
+    @property
+    def suffices(self) -> bool:
+        """Whether nothing but the head is trained, and on the same inputs in every epoch."""
+        return reads_features(self.fitting.recipe) and self.possible
 
-    def _pass(self, trained: Trained, feed: Features, number: int, asking: Asking) -> int:
-        recipe, run = self.fitting.recipe, self.fitting.run
-        return train_epoch(trained, feed, epoch=number, batch_size=recipe.batch_size, seed=run.seed, keep_going=asking)
-
-    def warm(self, asking: Asking) -> None:
+    def warm(self) -> None:
         """Fits the head before anything is unfrozen; leaves its averaged weights in the network."""
-        if not self.possible:
+        fitting, linear = self.fitting, self.fitting.linear() if self.possible else None
+        features = None if linear is None else fitting.features(fitting.train)
+        if linear is None or features is None:
             return
-        feed = self._feed(self.fitting.train, asking)
-        if feed is None:
-            return
-        trained = self._trained()
-        for number in range(self.fitting.recipe.head_epochs):
-            self._pass(trained, feed, number, asking)
+        training = HeadTraining(fitting, linear, [fitting.recipe])
+        for number in range(fitting.recipe.head_epochs):
+            training.run(features, number, fitting.asking)
+            training.part(_raised)
+            if fitting.asking.reason is not None:
+                break
+        weight, bias = training.heads.averaged(0)
+        found = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         with torch.no_grad():
-            for name, tensor in trained.average.live.items():
-                tensor.copy_(trained.average.mean[name])
-                self.fitting.trained.average.mean[name].copy_(tensor)
+            for part, tensor in found.items():
+                getattr(linear, part).copy_(tensor)
+                fitting.trained.average.mean[f"{training.name}.{part}"].copy_(tensor)
 
-    def epochs(self, asking: Asking) -> Generator[Epoch, None, None]:
+    def epochs(self) -> Generator[Epoch, None, None]:
         """Trains the head only: `head_epochs` passes before the first epoch, then one pass an epoch."""
         fitting = self.fitting
-        feed = self._feed(fitting.train, asking)
-        check = self._feed(fitting.val, asking) if feed is not None else None
-        if feed is None or check is None:
+        vectors = Vectors.of(fitting)
+        if vectors is not None:
+            for epochs in train_heads(fitting, vectors, [fitting.recipe], [fitting.run], [fitting.asking], _raised):
+                yield epochs[0]
+        elif fitting.asking.reason is None:
+            fitting.run.note("no room for what the head reads of every image: it is computed anew in every epoch")
+            yield from fitting.epochs()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vectors:
+    """What a linear head reads.
+
+    Attributes:
+        head: The head itself.
+        train: A vector for each training image, float32 [N, D] on the device.
+        val: Likewise for the images that it is scored on.
+    """
+
+    head: torch.nn.Linear
+    train: torch.Tensor
+    val: torch.Tensor
+
+    @classmethod
+    def of(cls, fitting: Fitting) -> Self | None:
+        """Computes them, or finds them kept; None without a linear head or room, and when the host says stop."""
+        head = fitting.linear()
+        train = None if head is None else fitting.features(fitting.train)
+        val = None if train is None else fitting.features(fitting.val)
+        return None if head is None or train is None or val is None else cls(head=head, train=train, val=val)
+
+
+class HeadTraining:
+    """Linear heads of one network in training, one for each recipe, all starting from the network's own.
+
+    Args:
+        fitting: The network, made for the first of the recipes.
+        linear: Its head.
+        recipes: Equal in what a batch shares.
+    """
+
+    def __init__(self, fitting: Fitting, linear: torch.nn.Linear, recipes: Sequence[ClassifyRecipe]) -> None:
+        self.fitting, self.recipes = fitting, recipes
+        self.name = fitting.backbone.head(fitting.module)[0]
+        self.labels = fitting.placement.tensor(torch.from_numpy(fitting.task.train.labels))
+        plans = [_plan(recipe, fitting.steps_per_epoch) for recipe in recipes]
+        self.heads = ManyHeads(plans, [linear] * len(recipes), fitting.placement.device)
+        self.passes = 0
+
+    def run(self, features: torch.Tensor, number: int, keep_going: Callable[[], bool]) -> int:
+        """One pass over the training side; returns the images seen."""
+        recipe, self.passes = self.fitting.recipe, number + 1
+        return self.heads.train_epoch(
+            features,
+            self.labels,
+            epoch=number,
+            batch_size=recipe.batch_size,
+            seed=self.fitting.run.seed,
+            keep_going=keep_going,
+        )
+
+    def part(self, fail: Callable[[int, TrialFailure], None]) -> None:
+        """Lets go of the heads that diverged."""
+        for place in self.heads.diverged():
+            error = Diverged(
+                f"the loss was not finite in pass {self.passes}, by step {self.heads.steps(place)}"
+                f" (learning rate {self.recipes[place].lr:.2g})",
+                hint="lower the learning rates, or space.lr.high",
+            )
+            fail(place, error)
+            self.heads.drop(place)
+
+    def resume(self, runs: Sequence[Run]) -> float:
+        """Puts back what an earlier attempt saved: returns the epochs done.
+
+        Raises:
+            ValueError: The runs have not done the same passes.
+        """
+        found = [run.resume for run in runs]
+        done = {(int(c.facts["passes"]), float(c.facts["at"])) if c else (0, 0.0) for c in found}
+        if len(done) > 1:
+            raise ValueError(f"runs of one batch must resume at the same epoch, not at {sorted(at for _, at in done)}")
+        for place, checkpoint in enumerate(found):
+            if checkpoint is not None:
+                self.heads.restore(place, checkpoint.tensors("torch"), self.name, int(checkpoint.facts["steps"]))
+        self.passes, at = done.pop()
+        return at
+
+    def epoch(self, place: int, run: Run, probabilities: npt.NDArray[np.float32], at: float, seen: int) -> Epoch:
+        """Scores, saves and reports one head's epoch."""
+        fitting = self.fitting
+        facts = {
+            "at": at,
+            "passes": self.passes,
+            "steps": self.heads.steps(place),
+            "micro": None,
+            "preprocess": fitting.preprocess.to_facts(),
+            "classes": list(fitting.task.classes),
+        }
+        # Random weights lie in no file: the frozen part is saved too.
+        frozen = fitting.module.state_dict() if fitting.backbone.weights is None else None
+        checkpoint = run.save(self.heads.capture(place, self.name, frozen), facts)
+        metrics = score(probabilities, fitting.task.val.labels)
+        return Epoch(at=at, images=seen, metrics=metrics, checkpoint=checkpoint)
+
+
+def train_heads(
+    fitting: Fitting,
+    vectors: Vectors,
+    recipes: Sequence[ClassifyRecipe],
+    runs: Sequence[Run],
+    askings: Sequence[Asking],
+    fail: Callable[[int, TrialFailure], None],
+) -> Generator[Mapping[int, Epoch], None, None]:
+    """Trains heads on the same features: `head_epochs` passes before the first epoch, then one pass an epoch.
+
+    After each batch the first run that is still in is asked whether to stop, before each epoch every run.
+
+    Args:
+        fitting: The network, made for the first recipe and the first run.
+        vectors: What its head reads.
+        recipes: Equal in what a batch shares.
+        runs: One for each recipe.
+        askings: One for each run.
+        fail: Told of a head that diverged, and which it is.
+    """
+    training = HeadTraining(fitting, vectors.head, recipes)
+    heads, at = training.heads, training.resume(runs)
+    watch = _Watch(heads, askings)
+    while at < runs[0].epochs and watch.every():
+        wanted, seen = 1 + (fitting.recipe.head_epochs if training.passes == 0 else 0), 0
+        for _ in range(wanted):
+            seen += training.run(vectors.train, training.passes, watch)
+            if watch.ended:
+                break
+        if watch.ended in ("pause", "prune"):
             return
-        trained = self._trained()
-        passes, at = 0, 0.0
-        if fitting.run.resume is not None:
-            passes, at = fitting.go_on(trained, fitting.run.resume)
-        while at < fitting.run.epochs and asking.reason is None:
-            wanted, seen = 1 + (fitting.recipe.head_epochs if passes == 0 else 0), 0
-            for _ in range(wanted):
-                seen += self._pass(trained, feed, passes, asking)
-                passes += 1
-                if asking.reason is not None:
-                    break
-            if asking.reason in ("pause", "prune"):
-                return
-            at = math.floor(at) + seen / (wanted * len(feed))
-            with trained.average.applied():
-                probabilities = evaluate(trained.module, check, fitting.placement)
-            yield fitting.epoch(probabilities, trained, passes, at, seen)
+        watch.prune()
+        training.part(fail)
+        if not heads.places:
+            return
+        at = math.floor(at) + seen / (wanted * len(vectors.train))
+        yield {
+            place: training.epoch(place, runs[place], probabilities, at, seen)
+            for place, probabilities in heads.probabilities(vectors.val)
+        }
+
+
+class _Watch:
+    """Called after every batch: asks for all heads together whether training may go on.
+
+    Attributes:
+        ended: Why it may not, for all of them.
+    """
+
+    def __init__(self, heads: ManyHeads, askings: Sequence[Asking]) -> None:
+        self._heads, self._askings = heads, askings
+        self.ended: StopReason | None = None
+
+    def __call__(self) -> bool:
+        """Asks the first run that is still in."""
+        for place in self._heads.places:
+            if self._askings[place].reason is None:
+                self._ask(place)
+            if self.ended is not None or self._askings[place].reason is None:
+                return self.ended is None
+        self.ended = "prune"
+        return False
+
+    def every(self) -> bool:
+        """Asks every run that is still in, and lets go of those that are pruned; False where none goes on."""
+        for place in self._heads.places:
+            self._ask(place)
+        self.prune()
+        return self.ended is None and bool(self._heads.places)
+
+    def prune(self) -> None:
+        """Lets go of the heads whose runs said so."""
+        for place in self._heads.places:
+            if self._askings[place].reason == "prune":
+                self._heads.drop(place)
+
+    def _ask(self, place: int) -> None:
+        if not self._askings[place]() and self._askings[place].reason != "prune":
+            self.ended = self._askings[place].reason
+
+
+def _plan(recipe: ClassifyRecipe, steps_per_epoch: int) -> HeadPlan:
+    return HeadPlan(
+        lr=recipe.lr,
+        opt=recipe.opt,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        drop=recipe.drop,
+        smoothing=recipe.smoothing,
+        warmup_steps=round(recipe.warmup_epochs * steps_per_epoch),
+        horizon=recipe.ema_epochs * steps_per_epoch,
+    )
+
+
+def _raised(place: int, error: TrialFailure) -> None:
+    raise error

@@ -1,0 +1,56 @@
+"""Up to 64 recipes that train the head alone, trained at once on the same features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TypeAlias
+
+from autotune import Data, Epoch, Run, TrialFailure
+from autotune.builtin.classify.asking import Asking
+from autotune.builtin.classify.fitting import Fitting
+from autotune.builtin.classify.head import Vectors, train_heads
+from autotune.builtin.classify.recipe import ClassifyRecipe
+
+Fit: TypeAlias = Callable[[ClassifyRecipe, Data, Run], Generator[Epoch, None, None]]
+
+
+def fit_many(
+    recipes: Sequence[ClassifyRecipe], data: Data, runs: Sequence[Run], *, alone: Fit
+) -> Generator[Mapping[int, Epoch], None, None]:
+    """Trains recipes whose heads read the same features; see `autotune.Trainer.fit_many`.
+
+    Each ends where it would end by itself with the seed of the first run, to rounding: heads start alike and see
+    the same batches and the same draws for dropout. One that diverges fails alone. After each batch the first run
+    that is still in is asked whether to stop, before each epoch every run.
+
+    Args:
+        recipes: Resolved; equal in the fields that a batch shares.
+        data: What all of them may see.
+        runs: One for each recipe.
+        alone: Trains one recipe: used one after the other where the head is not one linear layer on one vector.
+    """
+    fitting = Fitting(recipes[0], data.task, runs[0])
+    vectors = Vectors.of(fitting)
+    if vectors is None:
+        if fitting.asking.reason not in ("pause", "deadline"):
+            del fitting
+            yield from _one_by_one(recipes, data, runs, alone)
+        return
+    askings = [fitting.asking, *map(Asking, runs[1:])]
+    if len(runs) > 1:
+        for run in runs:
+            run.note(f"trained together with {len(runs) - 1} others, from the seed {runs[0].seed}")
+    yield from train_heads(fitting, vectors, recipes, runs, askings, lambda place, error: runs[place].fail(error))
+
+
+def _one_by_one(
+    recipes: Sequence[ClassifyRecipe], data: Data, runs: Sequence[Run], alone: Fit
+) -> Generator[Mapping[int, Epoch], None, None]:
+    for place, (recipe, run) in enumerate(zip(recipes, runs, strict=True)):
+        try:
+            for epoch in alone(recipe, data, run):
+                yield {place: epoch}
+        except TrialFailure as error:
+            run.fail(error)
+        if run.stop() in ("pause", "deadline"):
+            return
