@@ -25,7 +25,16 @@ def _build(name: str, img_size: int, interpolation: str) -> Callable[[Any], Any]
     return policy
 
 
+def _build_batch(name: str, img_size: int, interpolation: str) -> Any:
+    from autotune.vision import build_batch_policy
+
+    return build_batch_policy(name, img_size, interpolation)
+
+
 @hookimpl
 def autotune_augmentations() -> Iterable[AugmentationSpec]:
     """Offers the six policies."""
-    return [AugmentationSpec(name=n, summary=s, build=partial(_build, n)) for n, s in SUMMARIES.items()]
+    return [
+        AugmentationSpec(name=n, summary=s, build=partial(_build, n), build_batch=partial(_build_batch, n))
+        for n, s in SUMMARIES.items()
+    ]

@@ -15,9 +15,16 @@ if TYPE_CHECKING:
         NoRoom as NoRoom,
         fingerprint as fingerprint,
     )
-    from autotune.vision.augment import POLICIES as POLICIES, build_policy as build_policy
+    from autotune.vision.augment import (
+        POLICIES as POLICIES,
+        BatchPolicy as BatchPolicy,
+        build_batch_policy as build_batch_policy,
+        build_policy as build_policy,
+    )
     from autotune.vision.average import Average as Average
+    from autotune.vision.boundary import Boundaries as Boundaries, BoundaryFeed as BoundaryFeed
     from autotune.vision.cuts import Cut as Cut, Cuts as Cuts
+    from autotune.vision.decoded import evaluation_view as evaluation_view, to_array as to_array
     from autotune.vision.device import (
         Placement as Placement,
         is_out_of_memory as is_out_of_memory,
@@ -31,13 +38,7 @@ if TYPE_CHECKING:
     from autotune.vision.freezing import Partition as Partition, freeze as freeze, train_mode as train_mode
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module
-    from autotune.vision.images import (
-        Feed as Feed,
-        Images as Images,
-        evaluation_view as evaluation_view,
-        normalise as normalise,
-        to_array as to_array,
-    )
+    from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
     from autotune.vision.loop import Trained as Trained, evaluate as evaluate, train_epoch as train_epoch
     from autotune.vision.manyheads import ManyHeads as ManyHeads
     from autotune.vision.metrics import METRICS as METRICS, score as score
@@ -49,15 +50,17 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "arrays": "ArrayCache Arrays NoRoom fingerprint",
-    "augment": "POLICIES build_policy",
+    "augment": "POLICIES BatchPolicy build_batch_policy build_policy",
     "average": "Average",
+    "boundary": "Boundaries BoundaryFeed",
     "cuts": "Cut Cuts",
+    "decoded": "evaluation_view to_array",
     "device": "Placement is_out_of_memory pick_device",
     "features": "Features FeatureStore head_reads_input",
     "freezing": "Partition freeze train_mode",
     "headplans": "HeadPlan",
     "heads": "build_module",
-    "images": "Feed Images evaluation_view normalise to_array",
+    "images": "Feed Images normalise",
     "loop": "Trained evaluate train_epoch",
     "manyheads": "ManyHeads",
     "metrics": "METRICS score",

@@ -55,15 +55,15 @@ class Features:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor], torch.Tensor]]:
         """Every sample once, in an order that depends on the seed and the epoch."""
         for part in shuffled(len(self), batch_size, self.seed, epoch):
             indices = part.to(self.inputs.device)
-            yield self.inputs[indices], self.labels[indices]
+            yield (self.inputs[indices],), self.labels[indices]
 
-    def plain(self) -> Iterator[torch.Tensor]:
+    def plain(self) -> Iterator[tuple[torch.Tensor]]:
         """Every sample, in the order of the side."""
-        yield from torch.split(self.inputs, 4096)
+        yield from ((part,) for part in torch.split(self.inputs, 4096))
 
 
 class FeatureStore:
@@ -124,7 +124,7 @@ def _compute(
     module.eval()
     parts: list[torch.Tensor] = []
     with torch.inference_mode(), _Tap(module, head) as tap:
-        for inputs in images.plain():
+        for (inputs,) in images.plain():
             if not keep_going():
                 return None
             with placement.autocast():

@@ -2,57 +2,58 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as tvf
 
 from autotune.data import Split
 from autotune.model import Preprocess
-from autotune.vision.augment import MODES, Policy
+from autotune.vision.ahead import ahead
+from autotune.vision.arrays import ArrayCache
+from autotune.vision.decoded import VERSION, digest, evaluated, sources
 from autotune.vision.device import Placement
+from autotune.vision.drawing import ImageByImage
 from autotune.vision.seeds import derive
 
-MEMORY_SHARE = 1 / 8
-OVERSIZE = 1.5
+if TYPE_CHECKING:
+    from autotune.specs import AugmentationSpec
 
-
-def to_array(image: npt.NDArray[np.uint8]) -> torch.Tensor:
-    """An image uint8 [H, W, 3] as a tensor uint8 [3, H, W]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-
-
-def evaluation_view(preprocess: Preprocess) -> Policy:
-    """What evaluation sees of an image: short side resized, centre cropped, uint8 [3, S, S]."""
-    size = preprocess.img_size
-    short = max(size, round(size / preprocess.crop_pct))
-    mode = MODES[preprocess.interpolation]
-    return v2.Compose([v2.Resize(short, interpolation=mode, antialias=True), v2.CenterCrop(size)])
+UNVARIED = "none"
+"""The name of the policy that draws nothing: the image as evaluation sees it."""
 
 
 def normalise(batch: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
     """Scales uint8 [N, 3, S, S] to float32 with the backbone's mean and deviation, in channels_last."""
-    mean = torch.tensor(preprocess.mean, device=batch.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(preprocess.std, device=batch.device).view(1, 3, 1, 1) * 255
-    return batch.to(torch.float32, memory_format=torch.channels_last).sub_(mean).div_(std)
+    mean = torch.tensor(preprocess.mean, device=batch.device) * 255
+    std = torch.tensor(preprocess.std, device=batch.device) * 255
+    if batch.device.type != "cpu":
+        shape = (1, 3, 1, 1)
+        scaled = batch.to(torch.float32, memory_format=torch.channels_last)
+        return scaled.sub_(mean.view(shape)).div_(std.view(shape))
+    # Whole rows of pixels at once: an inner loop over three channels takes five times as long on a CPU.
+    count, channels, height, width = batch.shape
+    if not batch.is_contiguous(memory_format=torch.channels_last):
+        batch = torch.stack(batch.unbind(1), dim=3).permute(0, 3, 1, 2)
+    rows = batch.permute(0, 2, 3, 1).reshape(count * height, width * channels).float()
+    rows = rows.sub_(mean.repeat(width)).div_(std.repeat(width))
+    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 class Feed(Protocol):
-    """What a training loop reads: batches of inputs, on the device, in float32."""
+    """What a training loop reads: batches of inputs, on the device.
+
+    Inputs are a tuple, because what passes between two parts of a network may be several tensors; images are one,
+    float32 [N, 3, S, S].
+    """
 
     def __len__(self) -> int:
         """Number of samples."""
 
-    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
         """Inputs [N, ...] and labels int64 [N], every sample once, in an order that depends on seed and epoch."""
 
-    def plain(self) -> Iterator[torch.Tensor]:
+    def plain(self) -> Iterator[tuple[torch.Tensor, ...]]:
         """Inputs [N, ...] as evaluation sees them, in the order of the side."""
 
 
@@ -65,90 +66,128 @@ def shuffled(count: int, batch_size: int, seed: int, epoch: int) -> Sequence[tor
     return torch.tensor_split(order, -(-count // batch_size))
 
 
-class _Store:
-    """Decoded images, kept while an eighth of the machine's memory lasts; large ones are shrunk first."""
-
-    def __init__(self, split: Split, img_size: int, processes: int) -> None:
-        self.split = split
-        self.short = round(img_size * OVERSIZE)
-        self.room = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * MEMORY_SHARE / max(1, processes))
-        self.kept: dict[int, torch.Tensor] = {}
-
-    def __getitem__(self, i: int) -> torch.Tensor:
-        found = self.kept.get(i)
-        if found is None:
-            found = to_array(self.split.image(i))
-            if min(found.shape[1:]) > self.short:
-                found = tvf.resize(found, [self.short], antialias=True)
-            if self.room >= found.nbytes:
-                self.room -= found.nbytes
-                self.kept[i] = found
-        return found
+def _always() -> bool:
+    return True
 
 
-class _Draws(Dataset[tuple[torch.Tensor, int]]):
-    """One draw of a policy for an (epoch, index) pair, the same in whatever process it is made."""
-
-    def __init__(self, store: _Store, policy: Policy, seed: int) -> None:
-        self.store, self.policy, self.seed = store, policy, seed
-
-    def __getitem__(self, item: tuple[int, int]) -> tuple[torch.Tensor, int]:
-        epoch, i = item
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(self.seed, "view", epoch, i))
-            image = self.policy(self.store[i])
-        return image, int(self.store.split.labels[i])
+def _unheard(_: str) -> None:
+    """Nobody keeps the line."""
 
 
 class Images:
     """A side's images for training and evaluation.
 
+    Every draw of the policy takes its own row of one table of uniform numbers, so that it depends on the seed and the
+    image's place and never on the batch, the order or the process.
+
     Args:
         split: The side.
         preprocess: How images become the network's inputs.
-        placement: Where they go; decides on loader processes and pinned memory.
-        seed: Everything random derives from it.
+        placement: Where they go.
+        seed: The order derives from it, and fresh draws do.
         policy: The augmentation for `epoch`; None for a side that is only evaluated.
+        views: How many views of each image are drawn once and then walked through, epoch by epoch; they are the same
+            in every trial. 0 draws afresh in every epoch.
+        cache: Where decoded images are kept and shared; None keeps them in memory.
+        keep_going: Asked while images are decoded ahead; see `autotune.Run.stop`.
+        note: Keeps a line with the trial.
     """
 
     def __init__(
-        self, split: Split, preprocess: Preprocess, placement: Placement, *, seed: int = 0, policy: Policy | None = None
+        self,
+        split: Split,
+        preprocess: Preprocess,
+        placement: Placement,
+        *,
+        seed: int = 0,
+        policy: AugmentationSpec | None = None,
+        views: int = 0,
+        cache: ArrayCache | None = None,
+        keep_going: Callable[[], bool] = _always,
+        note: Callable[[str], None] = _unheard,
     ) -> None:
         self.split, self.preprocess, self.placement, self.seed = split, preprocess, placement, seed
-        self._store = _Store(split, preprocess.img_size, placement.workers)
-        self._plain = _Draws(self._store, evaluation_view(preprocess), seed)
-        self._varied = _Draws(self._store, policy, seed) if policy else self._plain
+        self.policy = policy if policy is not None and policy.name != UNVARIED else None
+        self.views = views
+        self.digest = digest(split)
+        self._labels = torch.from_numpy(split.labels)
+        self._evaluated = evaluated(split, preprocess, cache, keep_going=keep_going, note=note)
+        self._draw = None
+        self._each = None
+        if self.policy is not None:
+            size, interpolation = preprocess.img_size, preprocess.interpolation
+            if self.policy.build_batch is not None:
+                self._draw = self.policy.build_batch(size, interpolation)
+                self._sources = sources(split, preprocess, cache, keep_going=keep_going, note=note)
+            else:
+                self._each = ImageByImage(split, self.policy.build(size, interpolation), size, placement)
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    @property
+    def fixed(self) -> bool:
+        """Whether the same image always gives the same input, the one that evaluation sees."""
+        return self.policy is None
+
+    def seen(self, view: int | None) -> str:
+        """Names everything, beside the images, that decides the inputs: of a fixed view, or of `plain` for None."""
+        shown = self.preprocess
+        drawn = "as evaluation sees them" if view is None or self.policy is None else f"{self.policy.name} {view}"
+        return (
+            f"{drawn}, {shown.img_size} px {shown.interpolation} of {shown.crop_pct:g}, "
+            f"mean {shown.mean} std {shown.std}, {VERSION}"
+        )
+
+    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor], torch.Tensor]]:
         """The side once, normalised, in an order and with views that depend on the seed and the epoch only."""
         parts = shuffled(len(self), batch_size, self.seed, epoch)
-        for images, labels in self._load(self._varied, [[(epoch, int(i)) for i in part] for part in parts]):
-            yield normalise(self.placement.tensor(images), self.preprocess), self.placement.tensor(labels)
+        fresh = self._drawn(parts, self.seed, "view", epoch)
+        batches = self._view(epoch % self.views, parts) if self.views else fresh
+        for inputs, part in zip(batches, parts, strict=True):
+            yield inputs, self.placement.tensor(self._labels[part])
 
-    def plain(self) -> Iterator[torch.Tensor]:
+    def plain(self) -> Iterator[tuple[torch.Tensor]]:
         """The side once, normalised, in its own order, as evaluation sees it."""
-        size = self.placement.eval_batch
-        batches = [[(0, i) for i in range(k, min(k + size, len(self)))] for k in range(0, len(self), size)]
-        for images, _ in self._load(self._plain, batches):
-            yield normalise(self.placement.tensor(images), self.preprocess)
+        yield from self._unvaried(self._in_order())
 
-    def _load(
-        self, draws: _Draws, batches: Sequence[Sequence[tuple[int, int]]]
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        loader = DataLoader(
-            draws,
-            batch_sampler=batches,  # type: ignore[arg-type]
-            num_workers=self.placement.workers,
-            pin_memory=self.placement.is_cuda,
-            collate_fn=_collate,
-            generator=torch.Generator().manual_seed(0),
+    def view(self, v: int) -> Iterator[tuple[torch.Tensor]]:
+        """The v'th of the fixed views, normalised, in the side's own order."""
+        yield from self._view(v, self._in_order())
+
+    def _in_order(self) -> Sequence[torch.Tensor]:
+        return torch.split(torch.arange(len(self)), self.placement.eval_batch)
+
+    def _view(self, v: int, parts: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor]]:
+        # The same in every trial, so that what is computed from it is too.
+        return self._drawn(parts, 0, "view", self.policy.name if self.policy else UNVARIED, v)
+
+    def _drawn(self, parts: Sequence[torch.Tensor], seed: int, *purpose: object) -> Iterator[tuple[torch.Tensor]]:
+        """One draw of the policy for every image; the seed and its purpose decide it."""
+        if self._each is not None:
+            for images in self._each.batches(parts, lambda i: derive(seed, *purpose, i)):
+                yield (normalise(self.placement.tensor(images), self.preprocess),)
+            return
+        if self._draw is None:
+            yield from self._unvaried(parts)
+            return
+        self._sources.ready()
+        table = torch.rand(
+            len(self), self._draw.numbers, generator=torch.Generator().manual_seed(derive(seed, *purpose))
         )
-        yield from loader
+        for (pixels, sizes), part in zip(self._read(self._sources.rows, parts), parts, strict=True):
+            views = self._draw(self.placement.tensor(pixels), table[part], sizes.long())
+            yield (normalise(views, self.preprocess),)
 
+    def _unvaried(self, parts: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor]]:
+        self._evaluated.ready()
+        for (pixels,) in self._read(self._evaluated.rows, parts):
+            yield (normalise(self.placement.tensor(pixels), self.preprocess),)
 
-def _collate(samples: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    images, labels = zip(*samples, strict=True)
-    return torch.stack(images), torch.tensor(labels)
+    def _read(
+        self, rows: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], parts: Sequence[torch.Tensor]
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
+        """The rows of each part; for a GPU, pinned and one batch ahead."""
+        if not self.placement.is_cuda:
+            return map(rows, parts)
+        return ahead(((first.pin_memory(), *rest) for first, *rest in map(rows, parts)))

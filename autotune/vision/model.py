@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 
 from autotune.model import Model, Preprocess
+from autotune.vision.decoded import evaluation_view, to_array
 from autotune.vision.device import Placement
-from autotune.vision.images import evaluation_view, normalise, to_array
+from autotune.vision.images import normalise
 
 
 class TorchModel(Model):
