@@ -30,11 +30,6 @@ if TYPE_CHECKING:
         is_out_of_memory as is_out_of_memory,
         pick_device as pick_device,
     )
-    from autotune.vision.features import (
-        Features as Features,
-        FeatureStore as FeatureStore,
-        head_reads_input as head_reads_input,
-    )
     from autotune.vision.freezing import Partition as Partition, freeze as freeze, train_mode as train_mode
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module
@@ -56,7 +51,6 @@ _HOMES = {
     "cuts": "Cut Cuts",
     "decoded": "evaluation_view to_array",
     "device": "Placement is_out_of_memory pick_device",
-    "features": "Features FeatureStore head_reads_input",
     "freezing": "Partition freeze train_mode",
     "headplans": "HeadPlan",
     "heads": "build_module",

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
-from torchvision.transforms import v2
 
 from autotune.errors import Diverged, OutOfMemory
 from autotune.vision.average import Average
 from autotune.vision.device import Placement, is_out_of_memory
 from autotune.vision.freezing import Partition, train_mode
 from autotune.vision.images import Feed
+from autotune.vision.mixing import Change, Inputs
 from autotune.vision.optim import set_rates
 from autotune.vision.seeds import derive
 
@@ -33,12 +33,13 @@ class Trained:
         average: Of the trained tensors.
         placement: The device.
         smoothing: Label smoothing (Szegedy et al. 2015, arXiv:1512.00567).
-        mix: Mixup or CutMix on a batch, or None.
+        mix: Changes a batch of what the feed yields, or None.
         warmup_steps: Steps in which the rates rise linearly.
         steps: Steps done.
         batch_statistics: Whether batch normalisation in the trained part uses each batch's own statistics.
         micro: Images whose gradients are computed at once; None takes the whole batch.
         note: Keeps a line with the trial.
+        forward: Logits from what the feed yields: the module, or its trained part above a boundary.
     """
 
     module: torch.nn.Module
@@ -47,30 +48,14 @@ class Trained:
     average: Average
     placement: Placement
     smoothing: float
-    mix: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None
+    mix: Change | None
     warmup_steps: int
     note: Callable[[str], None]
+    forward: Callable[..., torch.Tensor]
     batch_statistics: bool = True
     steps: int = 0
     micro: int | None = None
     loss_sum: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
-
-
-def make_mix(
-    mixup: float, cutmix: float, classes: int
-) -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] | None:
-    """Mixup (Zhang et al. 2017, arXiv:1710.09412) and CutMix (Yun et al. 2019, arXiv:1905.04899), by their alphas.
-
-    With both above 0 each batch takes one of them at random; with both 0 there is nothing to mix.
-    """
-    mixes: list[v2.Transform] = []
-    if mixup > 0:
-        mixes.append(v2.MixUp(alpha=mixup, num_classes=classes))
-    if cutmix > 0:
-        mixes.append(v2.CutMix(alpha=cutmix, num_classes=classes))
-    if not mixes:
-        return None
-    return v2.RandomChoice(mixes) if len(mixes) > 1 else mixes[0]
 
 
 def train_epoch(
@@ -104,17 +89,17 @@ def train_epoch(
     return seen
 
 
-def _step(trained: Trained, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+def _step(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> None:
     try:
         loss = _gradients(trained, inputs, targets)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        whole = trained.micro or len(inputs)
-        if trained.micro is not None or whole < 2:
+        whole = min(trained.micro or len(targets), len(targets))
+        if whole < 2:
             raise OutOfMemory(
-                f"memory ran out on {trained.placement.device} with micro-batches of {whole} images",
-                hint="use a smaller img_size or batch_size, or unfreeze fewer blocks",
+                f"memory ran out on {trained.placement.device} with a single image",
+                hint="use a smaller img_size, or unfreeze fewer blocks",
             ) from error
         trained.micro = -(-whole // 2)
         trained.note(f"memory ran out with batches of {whole} images: micro-batches of {trained.micro} from here on")
@@ -133,14 +118,18 @@ def _step(trained: Trained, inputs: torch.Tensor, targets: torch.Tensor) -> None
     trained.loss_sum += loss
 
 
-def _gradients(trained: Trained, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    micro = trained.micro or len(inputs)
-    total = torch.zeros((), device=inputs.device)
-    for part, wanted in zip(torch.split(inputs, micro), torch.split(targets, micro), strict=True):
+def _gradients(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+    """Adds up the gradients of a batch, micro-batch by micro-batch, and returns its loss."""
+    size = len(targets)
+    micro = trained.micro or size
+    total = torch.zeros((), device=targets.device)
+    for start in range(0, size, micro):
+        part, wanted = [tensor[start : start + micro] for tensor in inputs], targets[start : start + micro]
         with trained.placement.autocast():
-            logits = trained.module(part)
+            logits = trained.forward(*part)
         loss = functional.cross_entropy(logits.float(), wanted, label_smoothing=trained.smoothing)
-        loss = loss * (len(part) / len(inputs))
+        if len(wanted) < size:
+            loss = loss * (len(wanted) / size)
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     return total
@@ -157,12 +146,25 @@ def _check_loss(trained: Trained, epoch: int) -> None:
 
 
 @torch.inference_mode()
-def evaluate(module: torch.nn.Module, feed: Feed, placement: Placement) -> npt.NDArray[np.float32]:
-    """Probabilities [N, C] for a side, in its order."""
+def evaluate(
+    module: torch.nn.Module,
+    feed: Feed,
+    placement: Placement,
+    forward: Callable[..., torch.Tensor] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Probabilities [N, C] for a side, in its order.
+
+    Args:
+        module: The network; left in evaluation mode.
+        feed: The side.
+        placement: Where the module is.
+        forward: Logits from what the feed yields; the module itself by default.
+    """
     module.eval()
+    forward = forward or module
     parts: list[torch.Tensor] = []
     for inputs in feed.plain():
         with placement.autocast():
-            logits = module(inputs)
+            logits = forward(*inputs)
         parts.append(logits.float().softmax(dim=1))
     return np.asarray(torch.cat(parts).cpu().numpy(), dtype=np.float32)

@@ -39,6 +39,7 @@ def training(backbone, *, unfreeze=2, lr=0.01, opt="adamw", mixup=0.0, cutmix=0.
         mix=make_mix(mixup, cutmix, 3),
         warmup_steps=3,
         note=(notes if notes is not None else []).append,
+        forward=module,
     )
 
 
@@ -117,22 +118,25 @@ class Hungry(torch.nn.Module):
         return self.inner(x)
 
 
-def test_out_of_memory_halves_the_micro_batches_once_and_says_so(backbone, split, preprocess):
-    """A batch that is too large is computed in two halves from then on; the epoch is whole."""
+def test_out_of_memory_halves_the_micro_batches_until_they_fit_and_says_so(backbone, split, preprocess):
+    """A batch that is too large is computed in parts from then on; the epoch is whole."""
     notes = []
     trained = training(backbone, notes=notes)
-    trained.module.low = Hungry(trained.module.low, most=8)
+    trained.module.low = Hungry(trained.module.low, most=4)
     images = Images(split, preprocess, Placement("cpu"))
     assert run(trained, images, [0]) == [90]
-    assert trained.micro == 8
-    assert notes == ["memory ran out with batches of 15 images: micro-batches of 8 from here on"]
+    assert trained.micro == 4
+    assert notes == [
+        "memory ran out with batches of 15 images: micro-batches of 8 from here on",
+        "memory ran out with batches of 8 images: micro-batches of 4 from here on",
+    ]
 
 
-def test_out_of_memory_twice_is_a_failure_with_its_kind(backbone, split, preprocess):
-    """Halves that are too large as well end in OutOfMemory."""
+def test_memory_for_no_image_is_a_failure_with_its_kind(backbone, split, preprocess):
+    """Where not even one image fits, the training ends in OutOfMemory."""
     trained = training(backbone)
-    trained.module.low = Hungry(trained.module.low, most=4)
-    with pytest.raises(OutOfMemory, match="micro-batches of 8 images") as caught:
+    trained.module.low = Hungry(trained.module.low, most=0)
+    with pytest.raises(OutOfMemory, match="with a single image") as caught:
         run(trained, Images(split, preprocess, Placement("cpu")), [0])
     assert caught.value.kind == "oom"
 
@@ -147,6 +151,6 @@ def test_halved_batches_have_the_gradients_of_whole_ones(backbone):
         trained = training(backbone)
         trained.module.eval()
         trained.micro = micro
-        _gradients(trained, inputs, targets)
+        _gradients(trained, (inputs,), targets)
         grads.append([p.grad.clone() for p in trained.module.parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*grads, strict=True))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import autotune
 from autotune import hookimpl
+from autotune.builtin.classify.batching import SAME, heads_at_once
 from autotune.builtin.classify.portfolio import PORTFOLIO, fitted
 from autotune.builtin.classify.presets import presets
 from autotune.builtin.classify.recipe import ClassifyRecipe
@@ -33,6 +34,8 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
             recipe=ClassifyRecipe,
             build=_build,
             metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss"),
+            batch=heads_at_once,
+            same=SAME,
             device=_device,
             presets=presets,
         )

@@ -41,8 +41,25 @@ class ClassifyRecipe(Recipe):
     augment: Annotated[str, Choice(registry="augmentations")] = Field(
         "none", description="Augmentation policy. The head's own phase sees unaugmented images."
     )
+    views: Annotated[int, Choice((0, 1, 4))] = Field(
+        0,
+        ge=0,
+        description="Draws of the policy for each image, taken in turn, epoch by epoch; 0 draws afresh every epoch. "
+        "Fixed views let the frozen part's activations be kept.",
+    )
     mixup: Annotated[float, Float(0.0, 0.4)] = Field(0.0, ge=0, description="Mixup's alpha; 0 is off.")
     cutmix: Annotated[float, Float(0.0, 1.0)] = Field(0.0, ge=0, description="CutMix's alpha; 0 is off.")
+    brightness: float = Field(
+        0.0, ge=0, le=1, description="Each sample is shifted by up to this share of its own range; 0 is off."
+    )
+    mix_at: Literal["input", "boundary"] = Field(
+        "boundary",
+        description="Where mixup, cutmix and brightness apply: the network's input, or the boundary between its frozen "
+        "and its trained part. At the input, activations cannot be kept.",
+    )
+    cache_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="How activations at the boundary are kept, and so trained from; bfloat16 halves them."
+    )
     batch_size: int = Field(64, ge=1, description="Images a step.")
     img_size: int | None = Field(
         None, ge=8, description="Side of the network's input in pixels; the backbone's own by default."

@@ -1,0 +1,268 @@
+"""Training from the boundary: what the frozen part says of an image is computed once and kept.
+
+A feed yields the same values whether they are kept or computed anew, so that a training does not depend on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from autotune.vision.arrays import ArrayCache, Arrays, NoRoom, fingerprint
+from autotune.vision.costs import Keeping, Rung, measure, worth_keeping
+from autotune.vision.cuts import Cut, Cuts
+from autotune.vision.device import Placement
+from autotune.vision.images import Images, shuffled
+from autotune.vision.mixing import Inputs
+
+VERSION = 1
+ROOM = 1 / 4
+"""Share of the cache that the rungs on the way to one boundary may take."""
+GPU_SHARE = 1 / 4
+"""Share of a GPU's free memory that a side's activations may take."""
+
+
+class Boundaries:
+    """Activations of a network's frozen part, for any side, view and depth.
+
+    On the way from the images to a boundary, those that are cheaper to keep than to compute again are kept too, so
+    that a later trial at another depth begins there.
+
+    Args:
+        cuts: Where the network can be cut.
+        weights: Names the weights; None keeps nothing beyond this object.
+        placement: Where the network is.
+        cache: Where activations are kept.
+        dtype: In which floating-point type they are kept and trained from; None keeps the one they have.
+        note: Keeps a line with the trial.
+    """
+
+    def __init__(
+        self,
+        cuts: Cuts,
+        weights: str,
+        placement: Placement,
+        cache: ArrayCache,
+        *,
+        dtype: torch.dtype | None,
+        note: Callable[[str], None],
+    ) -> None:
+        self.cuts, self.weights, self.placement, self.cache, self.dtype = cuts, weights, placement, cache, dtype
+        self.note = note
+        self._rungs: list[Rung] | None = None
+        self._room = True
+
+    def rungs(self, images: Images, deepest: int) -> list[Rung]:
+        """The depths on the way to a boundary, timed on a few images."""
+        if self._rungs is None or self._rungs[-1].cut.unfreeze > deepest:
+            few = next(iter(images.plain()))[0][:8]
+            depths = range(self.cuts.blocks - 1, deepest - 1, -1)
+            self._rungs = measure(self.cuts, self.placement, few, depths)
+        return [rung for rung in self._rungs if rung.cut.unfreeze >= deepest]
+
+    def judge(self, images: Images, cut: Cut, passes: float) -> Keeping:
+        """Whether keeping a side's activations pays for a trial that needs each of them so many times."""
+        if self.find(images, cut, None if images.fixed else 0) is not None:
+            return Keeping(keep=True, reason="activations found in the cache")
+        rungs = self.rungs(images, cut.unfreeze)
+        return worth_keeping(
+            seconds=sum(rung.seconds for rung in rungs),
+            nbytes=rungs[-1].nbytes,
+            images=len(images) * max(1, images.views),
+            passes=passes / max(1, images.views),
+        )
+
+    def find(self, images: Images, cut: Cut, view: int | None) -> Arrays | None:
+        """What is kept already for a side at a cut."""
+        key, facts = self._named(images, cut, view)
+        return self.cache.find(key, facts, len(images))
+
+    def arrays(self, images: Images, cut: Cut, view: int | None, *, keep_going: Callable[[], bool]) -> Arrays | None:
+        """A side's activations at a cut, in the side's order.
+
+        Args:
+            images: The side.
+            cut: The boundary.
+            view: Which of the fixed views; None is what evaluation sees.
+            keep_going: Asked once a batch.
+
+        Returns:
+            None as soon as `keep_going` says False, and where there is no room for them.
+        """
+        found = self.find(images, cut, view)
+        if found is not None or not self._room:
+            return found
+        source: tuple[Cut, Arrays] | None = None
+        rungs = self.rungs(images, cut.unfreeze)
+        for rung in reversed(rungs[:-1]):
+            kept = self.find(images, rung.cut, view)
+            if kept is not None:
+                source = (rung.cut, kept)
+                break
+        room = ROOM * self.cache.allowed() / max(1, len(images))
+        since = 0.0
+        for rung in rungs:
+            if source is not None and rung.cut.unfreeze >= source[0].unfreeze:
+                continue
+            since += rung.seconds
+            last = rung.cut.unfreeze == cut.unfreeze
+            if not last and not self._pays(rung, since, room):
+                continue
+            room -= rung.nbytes
+            arrays = self._build(images, rung.cut, view, source, keep_going)
+            if arrays is None:
+                return None
+            if last:
+                return arrays
+            source, since = (rung.cut, arrays), 0.0
+        return None
+
+    def _pays(self, rung: Rung, seconds: float, room: float) -> bool:
+        """Whether a rung on the way is kept for whom it may concern: for one more use at least, in the room left."""
+        if rung.nbytes > room:
+            return False
+        return worth_keeping(seconds=seconds, nbytes=rung.nbytes, images=1, passes=2).keep
+
+    def _build(
+        self,
+        images: Images,
+        cut: Cut,
+        view: int | None,
+        source: tuple[Cut, Arrays] | None,
+        keep_going: Callable[[], bool],
+    ) -> Arrays | None:
+        key, facts = self._named(images, cut, view)
+
+        def produce() -> Iterator[Inputs]:
+            with torch.inference_mode():
+                for values in self._values(images, cut, view, source):
+                    yield tuple(self._kept(tensor).cpu() for tensor in values)
+
+        try:
+            arrays = self.cache.get(key, facts, len(images), produce, keep_going=keep_going)
+        except NoRoom as error:
+            self._room = False
+            self.note(f"activations are computed anew in every epoch: {error}")
+            return None
+        if arrays is not None and arrays.note:
+            self.note(arrays.note)
+        return arrays
+
+    def _values(
+        self, images: Images, cut: Cut, view: int | None, source: tuple[Cut, Arrays] | None
+    ) -> Iterator[Inputs]:
+        way = None if source is None else self.cuts.between(source[0], cut)
+        if source is None or way is None:
+            for inputs in images.plain() if view is None else images.view(view):
+                with self.placement.autocast():
+                    yield cut.prefix(*inputs)
+            return
+        for start in range(0, len(images), self.placement.eval_batch):
+            indices = torch.arange(start, min(start + self.placement.eval_batch, len(images)))
+            rows = tuple(self.loaded(tensor) for tensor in source[1].rows(indices))
+            with self.placement.autocast():
+                yield way(*rows)
+
+    def live(self, cut: Cut, inputs: Inputs) -> Inputs:
+        """The boundary of a batch, as training from kept activations would see it."""
+        with torch.inference_mode(), self.placement.autocast():
+            values = cut.prefix(*inputs)
+        # Tensors of the inference mode cannot be saved for the backward pass; copies of them can.
+        return tuple(self.loaded(self._kept(tensor)).clone() for tensor in values)
+
+    def loaded(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A kept tensor on the device, in a type that the trained part takes."""
+        moved = self.placement.tensor(tensor)
+        return moved.float() if self.dtype is not None and moved.is_floating_point() else moved
+
+    def _kept(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor if self.dtype is None or not tensor.is_floating_point() else tensor.to(self.dtype)
+
+    def _named(self, images: Images, cut: Cut, view: int | None) -> tuple[str, dict[str, str | int]]:
+        """The key of a side's activations, and what a person wants to know of them."""
+        seen = images.seen(view)
+        key = fingerprint(
+            version=VERSION,
+            weights=self.weights,
+            boundary=cut.fingerprint,
+            side=images.digest,
+            seen=seen,
+            dtype=str(self.dtype),
+            device=torch.device(self.placement.device).type,
+            torch=torch.__version__,
+        )
+        return key, {"what": self.cuts.name, "unfreeze": cut.unfreeze, "seen": seen, "images": len(images)}
+
+
+class BoundaryFeed:
+    """A side as the trained part of a network sees it.
+
+    Args:
+        images: The side.
+        boundaries: What the frozen part says.
+        cut: The boundary.
+        keep: Whether activations are kept; a policy that is drawn afresh in every epoch never is.
+        keep_going: Asked while activations are computed; when it says no, an epoch ends early.
+    """
+
+    def __init__(
+        self, images: Images, boundaries: Boundaries, cut: Cut, *, keep: bool, keep_going: Callable[[], bool]
+    ) -> None:
+        self.images, self.boundaries, self.cut, self.keep, self.keep_going = images, boundaries, cut, keep, keep_going
+        self.labels = images.placement.tensor(torch.from_numpy(images.split.labels))
+        self._open: dict[int | None, tuple[Arrays, Inputs | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[Inputs, torch.Tensor]]:
+        """See `autotune.vision.Feed.epoch`."""
+        images = self.images
+        keeps = self.keep and (images.fixed or images.views > 0)
+        view = None if images.fixed else epoch % max(1, images.views)
+        found = self._arrays(view) if keeps else None
+        if found is None:
+            if self.keep_going():
+                for inputs, labels in images.epoch(epoch, batch_size):
+                    yield self.boundaries.live(self.cut, inputs), labels
+            return
+        for part in shuffled(len(self), batch_size, images.seed, epoch):
+            yield self._rows(found, part), self.labels[images.placement.tensor(part)]
+
+    def plain(self) -> Iterator[Inputs]:
+        """See `autotune.vision.Feed.plain`."""
+        found = self._arrays(None) if self.keep else None
+        if found is None:
+            for inputs in self.images.plain():
+                yield self.boundaries.live(self.cut, inputs)
+            return
+        for part in torch.split(torch.arange(len(self)), self.images.placement.eval_batch):
+            yield self._rows(found, part)
+
+    def _arrays(self, view: int | None) -> tuple[Arrays, Inputs | None] | None:
+        """Activations of a view, and, where a GPU has room for them, all of them there."""
+        held = self._open.get(view)
+        if held is not None and held[0].intact():
+            return held
+        arrays = self.boundaries.arrays(self.images, self.cut, view, keep_going=self.keep_going)
+        if arrays is None:
+            return None
+        self._open[view] = (arrays, self._resident(arrays))
+        return self._open[view]
+
+    def _resident(self, arrays: Arrays) -> Inputs | None:
+        placement = self.images.placement
+        if not placement.is_cuda:
+            return None
+        free, _ = torch.cuda.mem_get_info(placement.device)
+        if arrays.nbytes > GPU_SHARE * free:
+            return None
+        return tuple(placement.tensor(tensor) for tensor in arrays.tensors)
+
+    def _rows(self, found: tuple[Arrays, Inputs | None], part: torch.Tensor) -> Inputs:
+        arrays, resident = found
+        if resident is None:
+            return tuple(self.boundaries.loaded(tensor) for tensor in arrays.rows(part))
+        indices = self.images.placement.tensor(part)
+        return tuple(self.boundaries.loaded(tensor[indices]) for tensor in resident)
