@@ -79,7 +79,7 @@ WRONG = {
     "batch": (
         "trainers",
         "return [replace(toy.autotune_trainers()[0], name='mine', batch=0)]",
-        "batch is a whole number from 1",
+        "batch is a whole number from 1 or a function",
     ),
     "tasks": (
         "trainers",
