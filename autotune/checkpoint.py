@@ -65,19 +65,23 @@ class Checkpoint:
         return dict(load_numpy(blob))
 
 
-def write_checkpoint(path: Path, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> Checkpoint:
+def write_checkpoint(
+    path: Path, tensors: Mapping[str, Any], facts: Mapping[str, Any], *, durable: bool = True
+) -> Checkpoint:
     """Writes a checkpoint atomically: tensors first, then the facts that vouch for them.
 
     Args:
         path: The safetensors file to write; its folder exists.
         tensors: numpy arrays or torch tensors, all of one kind.
         facts: json types only.
+        durable: Whether to wait until the disk has it. A reader, or a crash of the process, never sees a part of it
+            either way; after a power cut, its checksum tells.
     """
     blob = _serialise(tensors)
     facts = {**facts, "format": FORMAT, "sha256": hashlib.sha256(blob).hexdigest()}
     text = json.dumps(facts, indent=1, allow_nan=False)
-    write_atomically(path, blob)
-    write_atomically(path.with_suffix(".json"), text.encode())
+    write_atomically(path, blob, durable=durable)
+    write_atomically(path.with_suffix(".json"), text.encode(), durable=durable)
     return Checkpoint(path=path, facts=facts)
 
 
@@ -103,17 +107,22 @@ def read_checkpoint(path: Path, *, backbone: Backbone | None = None) -> Checkpoi
     return Checkpoint(path=path, facts=facts, backbone=backbone)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file so that a reader, or a crash, sees either the old content or the new one."""
+def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Writes a file so that a reader, or a crash, sees either the old content or the new one.
+
+    Unless it is durable, that holds for a crash of the process, not for a power cut.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.replace(part, path)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        raise
 
 
 def _serialise(tensors: Mapping[str, Any]) -> bytes:

@@ -7,6 +7,7 @@ end died.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -97,16 +98,16 @@ class Attempt:
     seconds: float
 
 
-def begin(folder: Path, *, start: float) -> None:
+def begin(folder: Path, *, start: float, durable: bool = True) -> None:
     """Writes an attempt's first line."""
-    append_line(folder / EPOCHS, {"start": start})
+    append_line(folder / EPOCHS, {"start": start}, durable=durable)
 
 
-def add_point(folder: Path, point: Point) -> None:
+def add_point(folder: Path, point: Point, *, durable: bool = True) -> None:
     """Writes one epoch; its checkpoint is named relative to the attempt's folder."""
     name = None if point.checkpoint is None else Path(point.checkpoint).name
     line: dict[str, Any] = {"at": point.at, "images": point.images, "seconds": round(point.seconds, 4)}
-    append_line(folder / EPOCHS, {**line, "metrics": dict(point.metrics), "checkpoint": name})
+    append_line(folder / EPOCHS, {**line, "metrics": dict(point.metrics), "checkpoint": name}, durable=durable)
 
 
 def add_note(folder: Path, text: str) -> None:
@@ -181,8 +182,14 @@ def merge(parts: Sequence[Attempt]) -> tuple[Point, ...]:
 def without_lost_checkpoints(curve: Iterable[Point], study: Path) -> tuple[Point, ...]:
     """The curve, naming only checkpoints that are still there."""
     kept = []
+    there: dict[str, set[str]] = {}
     for point in curve:
-        if point.checkpoint is not None and not (study / point.checkpoint).with_suffix(".json").exists():
-            point = replace(point, checkpoint=None)
+        if point.checkpoint is not None:
+            folder, _, name = point.checkpoint.rpartition("/")
+            if folder not in there:
+                place = study / folder
+                there[folder] = set(os.listdir(place)) if place.is_dir() else set()
+            if f"{name.removesuffix('.safetensors')}.json" not in there[folder]:
+                point = replace(point, checkpoint=None)
         kept.append(point)
     return tuple(kept)

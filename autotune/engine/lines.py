@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from autotune.errors import StudyError
 
 
-def append_line(path: Path, record: Mapping[str, Any]) -> None:
-    """Adds one record as a line and waits until it is on the disk.
+def append_line(path: Path, record: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Adds one record as a line and, if it is to be durable, waits until it is on the disk.
 
     Raises:
         StudyError: The line cannot be written, e.g. because the disk is full.
@@ -21,7 +21,8 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
         with path.open("ab") as file:
             file.write(json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
     except OSError as error:
         raise StudyError(
             f"{path}: cannot be written ({error.strerror})", hint="make room, then run the same command again"
@@ -67,3 +68,13 @@ def cut_torn_line(path: Path) -> bool:
             return True
     except FileNotFoundError:
         return False
+
+
+def settle(paths: Iterable[Path]) -> None:
+    """Waits until files that were written before are on the disk; those that are gone are left out."""
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        except FileNotFoundError:
+            continue

@@ -10,6 +10,8 @@ from typing import Any
 from autotune.backbone import Backbone
 from autotune.checkpoint import Checkpoint, write_checkpoint
 from autotune.engine import attempt
+from autotune.engine.checkpoints import saved
+from autotune.engine.lines import settle
 from autotune.engine.watch import Watch
 from autotune.errors import StudyError, TrialFailure
 from autotune.specs import AugmentationSpec
@@ -66,13 +68,20 @@ class AttemptRun(Run):
             again += 1
             path = self.folder / f"checkpoint-{done:g}-{again}.safetensors"
         try:
-            checkpoint = write_checkpoint(path, tensors, {**facts, **self.added, "epochs_done": done})
+            checkpoint = write_checkpoint(
+                path, tensors, {**facts, **self.added, "epochs_done": done}, durable=not self.batched
+            )
         except OSError as error:
             raise CannotSaveError(
                 f"{path}: cannot be written ({error.strerror})",
                 hint="make room, then run the same command again; the trial goes on from its last checkpoint",
             ) from error
         return Checkpoint(path=path, facts=checkpoint.facts, backbone=self.backbone)
+
+    def settle(self) -> None:
+        """Waits until the newest checkpoint and the curve are on the disk."""
+        newest = saved(self.folder)[-1:]
+        settle([*newest, *(path.with_suffix(".json") for path in newest), self.folder / attempt.EPOCHS])
 
     def stop(self) -> StopReason | None:
         """See `autotune.Run.stop`."""

@@ -45,6 +45,7 @@ class Records:
         self.folder = folder
         self.objective = objective
         self._kept: dict[tuple[str, int], Trial] = {}
+        self._plans: dict[int, TrialPlan] = {}
 
     def trials(self, found: Iterable[tuple[str, Iterable[FrozenTrial]]]) -> tuple[Trial, ...]:
         """Every trial that has begun, by number.
@@ -75,7 +76,9 @@ class Records:
         if frozen.state not in _STATES or not isinstance(number, int):
             return None
         folder = attempt.trial_folder(self.folder, number)
-        plan = TrialPlan.read(folder)
+        plan = self._plans.get(number) or TrialPlan.read(folder)
+        if plan is not None:
+            self._plans[number] = plan  # it is written once
         parts = attempt.read_attempts(folder, self.folder)
         curve = attempt.without_lost_checkpoints(attempt.merge(parts), self.folder)
         state = _STATES[frozen.state]

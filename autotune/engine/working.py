@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from autotune.engine.checkpoints import best_point, thin_attempt
 from autotune.engine.concluding import conclude, count_failures, set_reason
 from autotune.engine.context import Context
 from autotune.engine.fit import Ending, attend
+from autotune.engine.lines import settle
 from autotune.engine.pruning import Stop
 from autotune.engine.resuming import DEATHS, Way, deaths, way_on
 from autotune.engine.run import AttemptRun
@@ -24,6 +26,8 @@ from autotune.errors import StudyError
 from autotune.study import Failure, Point
 from autotune.trainer import Epoch, Recipe
 
+SETTLE = 15.0
+"""Seconds of a batch that a power cut may cost; a crash of the process costs no finished epoch."""
 _SLACK = 1e-6
 
 
@@ -148,6 +152,7 @@ class _Attempt:
         self.tail = (None if field is None else getattr(first.recipe, field), self.batched)
         self.watch = Watch(context.clock.search_deadline, context.signals, tail=context.tails.get(self.tail, 0.0))
         self.open: dict[int, AttemptRun] = {}
+        self.settled = time.monotonic()
 
     def run(self) -> None:
         """Runs it to its end."""
@@ -155,7 +160,7 @@ class _Attempt:
         runs = []
         for place, start in enumerate(self.starts):
             folder = attempt.claim_attempt(start.home)
-            attempt.begin(folder, start=start.way.start)
+            attempt.begin(folder, start=start.way.start, durable=not self.batched)
             set_reason(start.turn, None)
             run = _run(context, start, folder, self.watch, batched=self.batched)
             run.beat()
@@ -190,18 +195,29 @@ class _Attempt:
         for run in list(self.open.values()):
             run.beat()
 
+    def _settle(self) -> None:
+        """Has the disk keep what the runs of a batch have written, but not every time: they are many."""
+        if self.batched and time.monotonic() - self.settled >= SETTLE:
+            for run in self.open.values():
+                run.settle()
+            self.settled = time.monotonic()
+
     def _ended(self, endings: Mapping[int, Ending]) -> None:
-        for place, ending in endings.items():
-            run = self.open.pop(place)
-            attempt.finish(run.folder, ending.end, run.elapsed)
+        runs = {place: self.open.pop(place) for place in endings}
+        for place, run in runs.items():
+            attempt.finish(run.folder, endings[place].end, run.elapsed)
         self.ended([(self.turns[place], ending) for place, ending in endings.items()])
+        if self.batched:
+            for run in runs.values():
+                settle(path for path in run.folder.glob("checkpoint-*"))  # few are left of those that have ended
 
     def _arrived(self, points: Mapping[int, tuple[Epoch, Point]]) -> Mapping[int, Stop]:
         """Records epochs and asks the pruner."""
         context = self.context
         context.pulse.check()
         for place, (_, point) in points.items():
-            attempt.add_point(self.open[place].folder, point)
+            attempt.add_point(self.open[place].folder, point, durable=not self.batched)
+        self._settle()
         context.clock.save()
         objective = context.plan.objective
         for place, (_, point) in points.items():
