@@ -220,7 +220,10 @@ def make_room(cache: Path, nbytes: int, limit: int | None) -> str | None:
             if present + nbytes <= allowed:
                 break
             if (entry.path / FACTS).exists():
-                descriptor = claim(entry.path / FACTS)
+                try:
+                    descriptor = claim(entry.path / FACTS)
+                except PermissionError:
+                    continue  # somebody else's
                 if descriptor is None:
                     continue
                 claims.callback(os.close, descriptor)
