@@ -14,10 +14,13 @@ from autotune.checkpoint import write_atomically
 from autotune.vision.freezing import Partition, train_mode
 
 CLOSE = 1e-5
-"""Largest difference, relative to the largest value; the same kernels run on both sides."""
+"""Largest difference in a tensor, relative to its largest value; the same kernels run on both sides."""
 
 ROWS = 1e-4
 """The same where the batch sizes differ, for which other kernels may be chosen."""
+
+ROUNDING = 1e-7
+"""Largest difference relative to the largest gradient of all: some are zero but for rounding."""
 
 Boundary = tuple[torch.Tensor, ...]
 
@@ -82,9 +85,10 @@ def disagreement(
     kept = [value.clone() for value in boundary]
     expected = _trained(module, partition, lambda: module(images))
     found = _trained(module, partition, lambda: suffix(*prefix(images)))
-    for what, value in expected.items():
-        # Gradients are compared by the largest of them all: some are zero but for rounding.
-        if _far(found[what], value, CLOSE):
+    for what, values in expected.items():
+        largest = max((float(value.abs().max()) for value in values if value.numel()), default=0.0)
+        pairs = zip(found[what], values, strict=True)
+        if any(_far(one, value, CLOSE, ROUNDING * largest) for one, value in pairs):
             return f"its {what} in training differ when it is computed in parts"
     suffix(*boundary)
     if any(not torch.equal(before, after) for before, after in zip(kept, boundary, strict=True)):
@@ -94,7 +98,7 @@ def disagreement(
 
 def _trained(
     module: torch.nn.Module, partition: Partition, forward: Callable[[], torch.Tensor]
-) -> Mapping[str, torch.Tensor]:
+) -> Mapping[str, list[torch.Tensor]]:
     """Logits, gradients and statistics of one step of training, the buffers put back."""
     before = [b.detach().clone() for b in module.buffers()]
     torch.manual_seed(0)
@@ -108,21 +112,17 @@ def _trained(
     with torch.no_grad():
         for buffer, kept in zip(module.buffers(), before, strict=True):
             buffer.copy_(kept)
-    found = {"logits": logits.detach(), "gradients": _joined(given)}
-    return found | ({"statistics": _joined(after)} if after else {})
+    return {"logits": [logits.detach()], "gradients": given, "statistics": after}
 
 
-def _joined(tensors: list[torch.Tensor]) -> torch.Tensor:
-    return torch.cat([t.detach().double().flatten() for t in tensors])
-
-
-def _far(found: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
+def _far(found: torch.Tensor, expected: torch.Tensor, relative: float, absolute: float = 0.0) -> bool:
+    """Whether tensors differ; not a number is far from everything."""
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return True
-    if not expected.numel():
+    if torch.equal(found, expected):
         return False
-    largest = expected.abs().max().clamp(min=1e-12)
-    return not bool(((found - expected).abs().max() / largest) <= tolerance)
+    difference, largest = (found.double() - expected.double()).abs().max(), expected.double().abs().max()
+    return not bool(difference <= relative * largest + absolute)
 
 
 class Findings:

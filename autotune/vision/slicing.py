@@ -61,10 +61,11 @@ class Flow:
 
     def name(self, digest: str) -> str:
         """The submodule or function that gives a value."""
-        step = self.steps[self.digests.index(digest)]
+        step, keys = self.steps[self.digests.index(digest)], ""
         while step.kind == "item":
+            keys = f"[{step.args[1]}]{keys}"
             step = self.steps[step.args[0].place]
-        return str(getattr(step.target, "__name__", step.target))
+        return f"{getattr(step.target, '__name__', step.target)}{keys}"
 
     def part(self, module: torch.nn.Module, given: Sequence[str], wanted: Sequence[str] | None) -> torch.fx.GraphModule:
         """The part between some values and others, with the network's own modules and parameters.
@@ -74,21 +75,33 @@ class Flow:
             given: Digests of what is passed in, in this order.
             wanted: Digests of what comes out, as a tuple; None for the logits.
 
+        What is passed in or out has one row for each image: several are folded into one.
+
         Raises:
-            Untraceable: More than what is given is needed.
+            Untraceable: More than what is given is needed, or something has no rows of each image.
         """
         ends = [self.end] if wanted is None else [self._place(digest) for digest in wanted]
         needed = self._needed(ends, given)
         part = _Part(module, self.steps)
         for digest in given:
-            part.take(digest, changed=any(self.steps[p].changed for p in needed if self.digests[p] == digest))
+            changed = any(self.steps[p].changed for p in needed if self.digests[p] == digest)
+            part.take(digest, self._rows(digest), changed=changed)
         for place in sorted(needed):
             if self._is_given(place, given):
                 part.nodes[place] = part.taken[self.digests[place]]
             else:
                 part.add(place)
-        results = tuple(part.nodes[place] for place in ends)
-        return part.finish(results[0] if wanted is None else results)
+        if wanted is None:
+            return part.finish(part.nodes[self.end])
+        folded = zip(ends, wanted, strict=True)
+        return part.finish(tuple(part.folded(part.nodes[place], self._rows(digest)) for place, digest in folded))
+
+    def _rows(self, digest: str) -> int:
+        """How many rows a value has for each image."""
+        match self.steps[self._place(digest)].shape:
+            case (Batch(times=times, plus=0), *_) if times > 0:
+                return times
+        raise Untraceable(f"what crosses after {self.name(digest)} has no row for each image")
 
     def _is_below(self, place: int) -> bool:
         return self.seen[place] and self.levels[place] < self.first and self.steps[place].same is None
@@ -146,11 +159,16 @@ class _Part:
         self.nodes: dict[int, torch.fx.Node] = {}
         self.taken: dict[str, torch.fx.Node] = {}
 
-    def take(self, digest: str, *, changed: bool) -> None:
+    def take(self, digest: str, rows: int, *, changed: bool) -> None:
         """A value that is passed in; copied if it is written to, since it is the caller's."""
-        node = self._graph.placeholder(f"given_{len(self.taken)}")
-        self._first = self._first or node
+        given = self._graph.placeholder(f"given_{len(self.taken)}")
+        self._first = self._first or given
+        node = self._graph.call_method("flatten", (given, 0, 1)) if rows > 1 else given
         self.taken[digest] = self._graph.call_method("clone", (node,)) if changed else node
+
+    def folded(self, node: torch.fx.Node, rows: int) -> torch.fx.Node:
+        """A value with one row for each image, which holds the several that it had."""
+        return self._graph.call_method("unflatten", (node, 0, (self._batch(), rows))) if rows > 1 else node
 
     def add(self, place: int) -> None:
         """A step."""

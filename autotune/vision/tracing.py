@@ -172,13 +172,19 @@ class _Places:
         self.names = {id(t): name for name, t in [*module.named_parameters(), *module.named_buffers()]}
         self.levels = {key: levels[name] for key, name in self.names.items()}
         self.parts: list[tuple[torch.nn.Module, str, int]] = []
-        found: dict[torch.nn.Module, set[int]] = {}
-        # Parents come before their children.
-        for name, child in reversed(list(module.named_modules())):
-            own = (*child.parameters(recurse=False), *child.buffers(recurse=False))
-            found[child] = {self.levels[id(t)] for t in own}.union(*(found[c] for c in child.children()))
-            if name and len(found[child]) <= 1:
-                self.parts.append((child, name, max(found[child], default=-1)))
+        self._found: dict[torch.nn.Module, frozenset[int]] = {}
+        self._find(module)
+        for name, child in module.named_modules():
+            if name and len(self._found[child]) <= 1:
+                self.parts.append((child, name, max(self._found[child], default=-1)))
+
+    def _find(self, module: torch.nn.Module) -> frozenset[int]:
+        """The levels of all tensors in a module, which may be shared by several others."""
+        if module not in self._found:
+            own = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+            levels = frozenset(self.levels[id(t)] for t in own)
+            self._found[module] = levels.union(*(self._find(child) for child in module.children()))
+        return self._found[module]
 
     @cached_property
     def constants(self) -> dict[int, str]:
