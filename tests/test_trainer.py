@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotune import Diverged, Run
-from autotune.builtin.toy import autotune_trainers
+from autotune import CheckpointError, Diverged, Epoch, Recipe, Run, Trainer
 from autotune.testing import TrialRun
 
 
@@ -21,8 +20,17 @@ def test_a_host_without_batches_raises_a_runs_failure(tmp_path):
     assert caught.value is error
 
 
-def test_a_trainer_of_one_recipe_refuses_several(tmp_path):
+class Single(Trainer[Recipe]):
+    """Trains one recipe at a time."""
+
+    def fit(self, recipe, data, run):
+        yield Epoch(at=1.0, images=0)
+
+    def load(self, checkpoint, device="cpu"):
+        raise CheckpointError("nothing was saved")
+
+
+def test_a_trainer_of_one_recipe_refuses_several(tiny):
     """It says which trainer it is."""
-    (spec,) = autotune_trainers()
-    with pytest.raises(TypeError, match="ToyTrainer trains one recipe at a time"):
-        next(spec.build().fit_many([], None, []))
+    with pytest.raises(TypeError, match="Single trains one recipe at a time"):
+        next(Single().fit_many([Recipe()], tiny, []))
