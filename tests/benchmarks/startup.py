@@ -50,7 +50,8 @@ class Search:
             for file in sorted(self.runs.glob("*/trials/*/attempt-*/epochs.jsonl")):
                 lines = file.read_text().split("\n")[:-1]
                 for line in lines[told.get(file, 0) :]:
-                    yield now, {**json.loads(line), "trial": file.parents[1]}
+                    if "metrics" in (point := json.loads(line)):
+                        yield now, {**point, "trial": file.parents[1]}
                 told[file] = len(lines)
             if ended:
                 return

@@ -29,9 +29,8 @@ class Files(Reader):
         super().__init__()
         self.samples = list(zip(paths, labels, strict=True))
 
-    def __getitem__(self, index: int) -> tuple[object, int]:
-        path, label = self.samples[index]
-        return path.open("rb"), label
+    def __getitem__(self, index: int) -> tuple[Path, int]:
+        return self.samples[index]
 
     def __len__(self) -> int:
         return len(self.samples)
