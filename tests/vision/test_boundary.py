@@ -103,7 +103,7 @@ def test_without_mixing_the_boundary_is_the_whole_network(backbone, split, prepr
 
 
 def test_bfloat16_means_the_same_kept_and_anew(backbone, split, preprocess, tmp_path):
-    """Activations in bfloat16 are those that training sees, whether they are kept or not; they are not the exact ones."""
+    """Activations in bfloat16 are those that training sees, kept or not; they are not the exact ones."""
     kept = Training(backbone, split, preprocess, tmp_path / "a", dtype=torch.bfloat16)
     anew = Training(backbone, split, preprocess, tmp_path / "b", dtype=torch.bfloat16)
     exact = Training(backbone, split, preprocess, tmp_path / "c")
@@ -188,7 +188,7 @@ def test_what_is_deleted_or_altered_between_epochs_is_made_anew(backbone, split,
                 for path in folder.iterdir():
                     if path.name != "facts.json":
                         path.write_bytes(bytes(reversed(path.read_bytes())))
-    assert same({n: t for n, t in one.module.state_dict().items()}, expected)
+    assert same(one.module.state_dict(), expected)
 
 
 def test_no_room_is_said_once_and_changes_nothing(backbone, split, preprocess, tmp_path, monkeypatch):
