@@ -4,74 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from autotune.backbone import Backbone
-from autotune.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from autotune.data import Data
-from autotune.model import Model
+from autotune.checkpoint import Checkpoint, write_checkpoint
 from autotune.space import Choice, SearchSpace
-from autotune.specs import AugmentationSpec, TrainerSpec
+from autotune.specs import TrainerSpec
+from autotune.testing.batches import (
+    check_batch as check_batch,
+    check_batch_drops as check_batch_drops,
+    check_batch_pause as check_batch_pause,
+    check_batch_resumes as check_batch_resumes,
+)
+from autotune.testing.cases import TrainerCase as TrainerCase, load_model, reread, same_bits
 from autotune.testing.contract import promise
-from autotune.testing.runs import TrialRun
-from autotune.testing.tiny import tiny_data
-from autotune.trainer import Epoch, Recipe, Trainer
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerCase:
-    """A trainer, and what it is tried with.
-
-    Attributes:
-        spec: The trainer.
-        values: Values of the recipe that make it quick; what is left out takes its default.
-        data: The images.
-        backbone: The backbone, for a trainer that needs one.
-        augmentations: Policies by name, for a trainer that uses them.
-        epochs: Length of a full training, at least 2.
-        device: Where to train. Bit by bit equality is promised on ``cpu``.
-    """
-
-    spec: TrainerSpec
-    values: Mapping[str, Any] = field(default_factory=dict)
-    data: Data = field(default_factory=tiny_data)
-    backbone: Backbone | None = None
-    augmentations: Mapping[str, AugmentationSpec] = field(default_factory=dict)
-    epochs: int = 3
-    device: str = "cpu"
-
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe that is tried, resolved for the backbone."""
-        values = dict(self.values)
-        if self.backbone is not None and "backbone" in self.spec.recipe.model_fields:
-            values.setdefault("backbone", self.backbone.name)
-        return self.spec.recipe(**values).resolve(self.backbone.facts if self.backbone else None)
-
-    def run(self, folder: Path, **keys: Any) -> TrialRun:
-        """A run in a folder, which knows what a host knows."""
-        facts = {
-            "trainer": self.spec.name,
-            "recipe": self.recipe.model_dump(mode="json"),
-            "classes": list(self.data.tasks[0].classes),
-        }
-        keys = {"epochs": self.epochs, "device": self.device, "facts": facts, **keys}
-        return TrialRun(folder, backbone=self.backbone, augmentations=self.augmentations, **keys)
-
-    def fit(self, run: TrialRun) -> list[Epoch]:
-        """Everything that a new trainer yields for the run."""
-        return list(self.trainer().fit(self.recipe, self.data, run))
-
-    def trainer(self) -> Trainer[Any]:
-        """A newly built trainer."""
-        trainer = self.spec.build()
-        promise(isinstance(trainer, Trainer), f"{self.spec.name}: build returns {trainer!r}, no autotune.Trainer")
-        return trainer
+from autotune.trainer import Epoch
 
 
 def check_recipe(case: TrainerCase, folder: Path) -> None:
@@ -127,7 +77,7 @@ def check_model(case: TrainerCase, folder: Path) -> None:
     last = case.fit(run)[-1]
     task = case.data.task
     images = [task.val.image(i) for i in range(len(task.val))]
-    model = _load(case, last.checkpoint)
+    model = load_model(case, last.checkpoint)
     promise(model.classes == task.classes, f"the model's classes are {model.classes}, not {task.classes}")
     predicted = model.predict(images)
     shape = (len(images), len(task.classes))
@@ -141,7 +91,7 @@ def check_model(case: TrainerCase, folder: Path) -> None:
         )
     tensors, facts = model.state()
     saved = write_checkpoint(folder / "model.safetensors", tensors, {**run.facts, **facts})
-    again = _load(case, Checkpoint(path=saved.path, facts=saved.facts, backbone=case.backbone)).predict(images)
+    again = load_model(case, Checkpoint(path=saved.path, facts=saved.facts, backbone=case.backbone)).predict(images)
     promise(np.array_equal(predicted, again), "the model from Model.state predicts otherwise than the model itself")
 
 
@@ -153,7 +103,7 @@ def check_repeats(case: TrainerCase, folder: Path) -> None:
         [e.metrics for e in first] == [e.metrics for e in second],
         f"two runs of one seed score {[dict(e.metrics) for e in first]} and {[dict(e.metrics) for e in second]}",
     )
-    _check_same(first[-1], second[-1], "two runs of one seed end")
+    same_bits(first[-1], second[-1], "two runs of one seed end")
 
 
 def check_resumes(case: TrainerCase, folder: Path) -> None:
@@ -163,12 +113,12 @@ def check_resumes(case: TrainerCase, folder: Path) -> None:
     epochs = case.trainer().fit(case.recipe, case.data, broken)
     first = next(epochs)
     epochs.close()
-    rest = case.fit(case.run(folder / "resumed", resume=_reread(case, first.checkpoint)))
+    rest = case.fit(case.run(folder / "resumed", resume=reread(case, first.checkpoint)))
     promise(
         [e.at for e in rest] == [e.at for e in whole[1:]],
         f"resumed after epoch {first.at} it yields epochs {[e.at for e in rest]}",
     )
-    _check_same(whole[-1], rest[-1], "a resumed run ends")
+    same_bits(whole[-1], rest[-1], "a resumed run ends")
 
 
 def check_pause(case: TrainerCase, folder: Path) -> None:
@@ -179,9 +129,9 @@ def check_pause(case: TrainerCase, folder: Path) -> None:
         epochs = case.fit(run)
         promise(len(epochs) == 1, f"told to {reason} in epoch 2 it yields {[e.at for e in epochs]}")
         promise(run.asked <= asks[0] + 2, f"told to {reason} it asked Run.stop {run.asked - asks[0]} times more")
-        rest = case.fit(case.run(folder / f"after-{reason}", resume=_reread(case, run.saved[-1])))
+        rest = case.fit(case.run(folder / f"after-{reason}", resume=reread(case, run.saved[-1])))
         promise(rest and rest[-1].at == case.epochs, f"resumed after {reason} it does not reach epoch {case.epochs}")
-        _check_same(whole[-1], rest[-1], f"resumed after {reason} it ends")
+        same_bits(whole[-1], rest[-1], f"resumed after {reason} it ends")
 
 
 def check_deadline(case: TrainerCase, folder: Path) -> None:
@@ -196,7 +146,7 @@ def check_deadline(case: TrainerCase, folder: Path) -> None:
         _check_metrics(case, epoch)
     if epochs[-1].at == case.epochs:
         return  # what it asked before the first epoch differs from run to run: the deadline came at the very end
-    rest = case.fit(case.run(folder / "on", resume=_reread(case, run.saved[-1])))
+    rest = case.fit(case.run(folder / "on", resume=reread(case, run.saved[-1])))
     promise(rest and rest[-1].at == case.epochs, "resumed after the deadline it does not reach the last epoch")
 
 
@@ -218,6 +168,10 @@ TRAINER_CHECKS: Sequence[Callable[[TrainerCase, Path], None]] = (
     check_pause,
     check_deadline,
     check_pace,
+    check_batch,
+    check_batch_drops,
+    check_batch_resumes,
+    check_batch_pause,
 )
 """All of them; each wants a folder of its own."""
 
@@ -271,6 +225,22 @@ class TrainerSuite:
         """The pace is a number of seconds, or unknown."""
         check_pace(self.case(), tmp_path)
 
+    def test_batch(self, tmp_path: Path) -> None:
+        """Recipes trained together score as each does alone, where the trainer takes several."""
+        check_batch(self.case(), tmp_path)
+
+    def test_batch_drops(self, tmp_path: Path) -> None:
+        """A pruned run leaves its batch, and the others end as they would have."""
+        check_batch_drops(self.case(), tmp_path)
+
+    def test_batch_resumes(self, tmp_path: Path) -> None:
+        """A resumed batch ends like one that was not interrupted."""
+        check_batch_resumes(self.case(), tmp_path)
+
+    def test_batch_pause(self, tmp_path: Path) -> None:
+        """Pausing a batch is obeyed."""
+        check_batch_pause(self.case(), tmp_path)
+
 
 def _watched(case: TrainerCase, folder: Path) -> tuple[list[Epoch], list[int]]:
     """Everything that an uninterrupted run yields, and how often `Run.stop` was asked by then."""
@@ -288,26 +258,3 @@ def _check_metrics(case: TrainerCase, epoch: Epoch) -> None:
         promise(metric in epoch.metrics, f"epoch {epoch.at} does not report {metric!r}, which the spec promises")
         value = epoch.metrics[metric]
         promise(math.isfinite(value), f"epoch {epoch.at}: {metric} is {value}; raise autotune.Diverged instead")
-
-
-def _load(case: TrainerCase, checkpoint: Checkpoint | None) -> Model:
-    model = case.trainer().load(_reread(case, checkpoint), case.device)
-    promise(isinstance(model, Model), f"load returns {model!r}, no autotune.Model")
-    return model
-
-
-def _reread(case: TrainerCase, checkpoint: Checkpoint | None) -> Checkpoint:
-    """The checkpoint as another process would find it."""
-    promise(checkpoint is not None, "an epoch has no checkpoint: give it what Run.save returns")
-    return read_checkpoint(cast(Checkpoint, checkpoint).path, backbone=case.backbone)
-
-
-def _check_same(one: Epoch, other: Epoch, what: str) -> None:
-    """Both epochs' checkpoints hold the same bits."""
-    promise(one.checkpoint is not None and other.checkpoint is not None, f"{what} without a checkpoint")
-    a, b = cast(Checkpoint, one.checkpoint), cast(Checkpoint, other.checkpoint)
-    if a.facts["sha256"] == b.facts["sha256"]:
-        return
-    left, right = a.tensors(), b.tensors()
-    names = sorted(left.keys() ^ right.keys()) or [n for n in left if left[n].tobytes() != right[n].tobytes()]
-    promise(not names, f"{what} with other weights: {', '.join(names[:5])}")

@@ -31,6 +31,32 @@ class TestToyWithMomentum(TrainerSuite):
     values: ClassVar = {"opt": "sgd", "momentum": 0.5, "batch_size": 7, "size": 4}
 
 
+class TestToyTogether(TrainerSuite):
+    """It keeps them when it trains several recipes together."""
+
+    spec = SPEC
+    values: ClassVar = {"together": 3, "batch_size": 7}
+
+
+def test_trained_together_weights_are_the_same_bits(tmp_path):
+    """A batch shares the reading of images and nothing else: every weight is that of a run alone."""
+    recipes = [ToyRecipe(lr=lr, opt=opt) for lr, opt in ((0.3, "sgd"), (0.01, "nesterov"), (3.0, "sgd"))]
+    runs = [TrialRun(tmp_path / f"{i}") for i in range(3)]
+    *_, last = ToyTrainer().fit_many(recipes, tiny_data(), runs)
+    for i, recipe in enumerate(recipes):
+        *_, alone = ToyTrainer().fit(recipe, tiny_data(), TrialRun(tmp_path / f"alone-{i}"))
+        assert last[i].checkpoint.facts["sha256"] == alone.checkpoint.facts["sha256"]
+
+
+def test_one_that_diverges_fails_alone(tmp_path):
+    """Of recipes trained together, only the one with a learning rate beyond reason fails."""
+    runs = [TrialRun(tmp_path / f"{i}") for i in range(2)]
+    told = list(ToyTrainer().fit_many([ToyRecipe(lr=1e38), ToyRecipe()], tiny_data(), runs))
+    assert [sorted(epochs) for epochs in told] == [[1]] * 3
+    assert runs[0].failed.kind == "diverged"
+    assert runs[1].failed is None
+
+
 def test_it_learns(tmp_path):
     """Ten epochs on tiny images reach an accuracy far above chance."""
     *_, last = ToyTrainer().fit(ToyRecipe(), tiny_data(classes=5), TrialRun(tmp_path, epochs=10))

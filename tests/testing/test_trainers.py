@@ -114,6 +114,84 @@ class Timeless(ToyTrainer):
         return -1.0
 
 
+class Together(ToyTrainer):
+    """Trains recipes together, in a way that a subclass breaks."""
+
+    def fit_many(self, recipes, data, runs):
+        yield from super().fit_many(recipes, data, runs)
+
+
+class Alike(Together):
+    """Trains every recipe of a batch like the first."""
+
+    def fit_many(self, recipes, data, runs):
+        yield from super().fit_many([recipes[0]] * len(recipes), data, runs)
+
+
+class Holding(Together):
+    """Keeps a run in the batch that was told to leave."""
+
+    def fit_many(self, recipes, data, runs):
+        for run in runs:
+            run.stop, asked = lambda: None, run.stop
+            asked()
+        yield from super().fit_many(recipes, data, runs)
+
+
+class Leaky(Together):
+    """Drops the second recipe when the first one leaves."""
+
+    def fit_many(self, recipes, data, runs):
+        for epochs in super().fit_many(recipes, data, runs):
+            yield epochs if 0 in epochs else {i: epoch for i, epoch in epochs.items() if i != 1}
+
+
+class Anew(Together):
+    """Begins a batch anew instead of resuming."""
+
+    def fit_many(self, recipes, data, runs):
+        for run in runs:
+            run.resume = None
+        yield from super().fit_many(recipes, data, runs)
+
+
+class Forgetting(Together):
+    """Goes on with a batch in a way that another seed gives."""
+
+    def fit_many(self, recipes, data, runs):
+        if runs[0].resume is not None:
+            runs[0].seed += 1
+        yield from super().fit_many(recipes, data, runs)
+
+
+BROKEN_TOGETHER = [
+    (Alike, "check_batch", "recipe 1: accuracy is|recipe 1: log_loss is|recipe 1 predicts up to"),
+    (Holding, "check_batch_drops", "told to prune, recipe 0 goes on to epoch 3.0"),
+    (Holding, "check_batch_pause", "told to pause in epoch 2, recipe 0 yields"),
+    (Leaky, "check_batch_drops", r"3 epochs were wanted of recipe 1, `at` says \[1.0\]"),
+    (Anew, "check_batch_resumes", "resumed after epoch 1, recipe 0 yields"),
+    (Forgetting, "check_batch_resumes", "in a resumed batch, recipe 0 ends with other weights"),
+]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "check", "said"), BROKEN_TOGETHER, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_a_broken_batch_is_found_out(tmp_path, trainer, check, said):
+    """Each promise that a trainer of several recipes breaks is found by its check, in words for an author."""
+    case = TrainerCase(spec=replace(TOY, build=trainer), values={"together": 3})
+    getattr(trainers, check)(replace(case, spec=replace(TOY, build=Together)), tmp_path / "good")
+    with pytest.raises(ContractError, match=said):
+        getattr(trainers, check)(case, tmp_path / "broken")
+
+
+def test_a_batch_that_nothing_fits_is_found_out(tmp_path):
+    """A spec that takes several recipes, and lets none differ, is found."""
+    spec = replace(TOY, same=tuple(TOY.recipe.model_fields))
+    with pytest.raises(ContractError, match=r"batch is 3 for .* no other recipe fits it"):
+        trainers.check_batch(TrainerCase(spec=spec, values={"together": 3}), tmp_path)
+
+
 BROKEN = [
     (Deaf, "check_epochs", "Run.stop was not asked"),
     (Deaf, "check_pause", "ask it once a batch"),
