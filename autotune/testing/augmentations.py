@@ -62,7 +62,41 @@ def check_seeded(spec: AugmentationSpec) -> None:
     )
 
 
-AUGMENTATION_CHECKS: Sequence[Callable[[AugmentationSpec], None]] = (check_draws, check_seeded)
+def check_batch(spec: AugmentationSpec) -> None:
+    """If it draws for batches, every image's own numbers decide its draw, whatever else is in the batch."""
+    if spec.build_batch is None:
+        return
+    import torch
+
+    count = 7
+    for side in (16, 24):
+        draw = spec.build_batch(side, "bilinear")
+        numbers = torch.rand(count, draw.numbers, generator=torch.Generator().manual_seed(5))
+        for height, width in SHAPES:
+            images = torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8)
+            before, states = images.clone(), (torch.get_rng_state(), random.getstate(), _numpy_state())
+            sizes = torch.tensor([[height, width * 2]]).expand(count, 2)
+            for given in (None, sizes):
+                views = draw(images, numbers, given)
+                shape = tuple(views.shape) if isinstance(views, torch.Tensor) else type(views).__name__
+                promise(shape == (count, 3, side, side), f"{spec.name}: a batch of {count} becomes {shape}")
+                promise(views.dtype == torch.uint8, f"{spec.name}: a batch becomes {views.dtype}, not uint8")
+                rows = None if given is None else given.flip(0)
+                turned = draw(images.flip(0), numbers.flip(0), rows).flip(0)
+                alone = torch.cat([draw(images[i : i + 1], numbers[i : i + 1], sizes[:1]) for i in range(count)])
+                promise(torch.equal(views, turned), f"{spec.name}: a draw depends on its place in the batch")
+                if given is not None:
+                    promise(torch.equal(views, alone), f"{spec.name}: a draw depends on what else is in the batch")
+            promise(torch.equal(images, before), f"{spec.name} changes the batch that it is given")
+            promise(
+                torch.equal(torch.get_rng_state(), states[0])
+                and random.getstate() == states[1]
+                and _numpy_state() == states[2],
+                f"{spec.name} draws from a generator for a batch; take the numbers",
+            )
+
+
+AUGMENTATION_CHECKS: Sequence[Callable[[AugmentationSpec], None]] = (check_draws, check_seeded, check_batch)
 """All of them."""
 
 
@@ -82,6 +116,10 @@ class AugmentationSuite:
     def test_seeded(self) -> None:
         """The same seed gives the same views."""
         check_seeded(self.spec)
+
+    def test_batch(self) -> None:
+        """In a batch every image has its own draw."""
+        check_batch(self.spec)
 
 
 def _numpy_state() -> str:

@@ -6,6 +6,8 @@ import math
 
 import torch
 
+from autotune.vision.pieces import pieces
+
 TRIES = 10
 NUMBERS = 2 * TRIES + 2
 """Uniform numbers that one random box takes."""
@@ -102,14 +104,22 @@ def crop(
     """
     count, channels, height, width = images.shape
     top, left, h, w = boxes.unbind(1)
-    across = _weights(left, w, width, size, interpolation, images.device, mirrored)
-    down = _weights(top, h, height, size, interpolation, images.device)
-    # Rows outside, channels inside: both products then are plain batched ones, without a copy between them.
-    rows = images.permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
-    rows = _rounded(torch.bmm(rows.view(count, height * channels, width), across.transpose(1, 2)), interpolation)
-    rows = rows.floor_().view(count, height, channels * size)
-    square = _rounded(torch.bmm(down, rows), interpolation).to(torch.uint8)
-    return square.view(count, size, channels, size).permute(0, 2, 1, 3)
+    across, down = (
+        tuple(t.to(images.device, non_blocking=True) for t in taps)
+        for taps in (
+            _taps(left, w, width, size, interpolation, mirrored),
+            _taps(top, h, height, size, interpolation),
+        )
+    )
+    squares = torch.empty(count, size, channels, size, dtype=torch.uint8, device=images.device)
+    for part in pieces(count, channels * max(height, size) * max(width, size), images.device):
+        # Rows outside, channels inside: both products then are plain batched ones, without a copy between them.
+        rows = images[part].permute(0, 2, 1, 3).to(torch.float32, memory_format=torch.contiguous_format)
+        rows = torch.bmm(rows.view(-1, height * channels, width), _matrices(across, part, width).transpose(1, 2))
+        rows = _rounded(rows, interpolation).floor_().view(-1, height, channels * size)
+        square = _rounded(torch.bmm(_matrices(down, part, height), rows), interpolation)
+        squares[part] = square.view(-1, size, channels, size)
+    return squares.permute(0, 2, 1, 3)
 
 
 def _rounded(values: torch.Tensor, interpolation: str) -> torch.Tensor:
@@ -118,16 +128,21 @@ def _rounded(values: torch.Tensor, interpolation: str) -> torch.Tensor:
     return values.clamp_(0, 255) if interpolation == "bicubic" else values
 
 
-def _weights(
+def _matrices(taps: tuple[torch.Tensor, ...], part: slice, side: int) -> torch.Tensor:
+    """How much each of `side` pixels gives to each of S pixels, float32 [B, S, side]."""
+    places, weights = (t[part] for t in taps)
+    return weights.new_zeros(*weights.shape[:2], side).scatter_(2, places, weights)
+
+
+def _taps(
     start: torch.Tensor,
     length: torch.Tensor,
     side: int,
     size: int,
     interpolation: str,
-    device: torch.device,
     mirrored: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """How much each of `side` pixels gives to each of `size` pixels, float32 [N, size, side]."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which of `side` pixels give to each of `size` pixels, int64 [N, size, T], and how much, float32 of that shape."""
     # A box narrower than a pixel lies on one pixel at least.
     length = length.clamp(1, side)[:, None, None]
     start = torch.minimum(start.clamp(min=0)[:, None, None], side - length)
@@ -145,8 +160,7 @@ def _weights(
     weights = _cubic(distance) if interpolation == "bicubic" else distance.neg_().add_(1).clamp_(min=0)
     weights.mul_((centres > start) & (centres <= start + length))
     weights.div_(weights.sum(dim=2, keepdim=True)).mul_(STEPS).round_().div_(STEPS)
-    places, values = (t.to(device, non_blocking=True) for t in (pixels.long(), weights.float()))
-    return torch.zeros(len(middle), size, side, device=device).scatter_(2, places, values)
+    return pixels.long(), weights.float()
 
 
 def _cubic(distance: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,8 @@ import torch
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as tvf
 
+from autotune.vision.pieces import pieces
+
 KINDS = (
     "Identity",
     "ShearX",
@@ -145,9 +147,13 @@ def affine(images: torch.Tensor, kinds: torch.Tensor, magnitudes: torch.Tensor, 
     x, y = ((torch.arange(n, dtype=torch.float32) - (n - 1) / 2).to(images.device) for n in (width, height))
     rows = _sources(kinds, magnitudes, width, height)
     a, b, c, d, e, f = rows.float().to(images.device, non_blocking=True).view(-1, 6, 1, 1).unbind(1)
-    grid = torch.stack((a * x + b * y[:, None] + c, d * x + e * y[:, None] + f), dim=-1)
-    seen = functional.grid_sample(images.float(), grid, mode=mode, padding_mode="zeros", align_corners=False)
-    return seen.round_().to(torch.uint8)
+    changed = torch.empty_like(images)
+    for part in pieces(len(images), images[0].numel(), images.device):
+        across, down = a[part] * x + b[part] * y[:, None] + c[part], d[part] * x + e[part] * y[:, None] + f[part]
+        grid = torch.stack((across, down), dim=-1)
+        seen = functional.grid_sample(images[part].float(), grid, mode, padding_mode="zeros", align_corners=False)
+        changed[part] = seen.round_()
+    return changed
 
 
 def _sources(kinds: torch.Tensor, magnitudes: torch.Tensor, width: int, height: int) -> torch.Tensor:
@@ -196,10 +202,11 @@ def _sharpness(images: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
     if min(images.shape[-2:]) <= 2:
         return images
     sharp = images.float()
-    kernel = torch.full((3, 1, 3, 3), 1 / 13, device=images.device)
-    kernel[:, :, 1, 1] = 5 / 13
     inner = sharp[..., 1:-1, 1:-1]
-    inner.add_(functional.conv2d(sharp, kernel, groups=3).round_().sub_(inner).mul_(_column(images, -magnitudes)))
+    rows = sharp[..., :-2, :] + sharp[..., 1:-1, :] + sharp[..., 2:, :]
+    blurred = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    blurred = blurred.add_(inner, alpha=4).div_(13).round_()
+    inner.add_(blurred.sub_(inner).mul_(_column(images, -magnitudes)))
     return _bytes(sharp)
 
 
@@ -209,7 +216,8 @@ def _posterize(images: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
 
 
 def _solarize(images: torch.Tensor, magnitudes: torch.Tensor) -> torch.Tensor:
-    return torch.where(images >= _column(images, 255 * magnitudes), ~images, images)
+    threshold = (255 * magnitudes).float().ceil()
+    return torch.where(images >= _column(images, threshold, torch.uint8), ~images, images)
 
 
 def _autocontrast(images: torch.Tensor, _: torch.Tensor) -> torch.Tensor:

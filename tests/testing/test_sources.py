@@ -168,6 +168,61 @@ def test_a_broken_policy_is_found_out(build, check, said):
         getattr(augmentations, check)(autotune.AugmentationSpec(name="odd", summary="", build=build))
 
 
+class Batches:
+    """A batch policy of a few faults, by name."""
+
+    numbers = 1
+
+    def __init__(self, fault, size):
+        self.fault, self.size = fault, size
+
+    def __call__(self, images, numbers, sizes=None):
+        import torch
+
+        shifts = numbers[:, :1, None, None]
+        if self.fault == "neighbours":
+            shifts = shifts.mean(0, keepdim=True)
+        if self.fault == "place":
+            shifts = torch.linspace(0, 1, len(images)).view(-1, 1, 1, 1)
+        if self.fault == "generator":
+            torch.rand(1)
+        if self.fault == "changes":
+            images.zero_()
+        views = images[:, :, :1, :1] * shifts + torch.zeros(1, 1, self.size, self.size)
+        if self.fault == "floats":
+            return views
+        return views.to(torch.uint8)[..., : 1 if self.fault == "narrow" else None]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("neighbours", "what else is in the batch"),
+        ("place", "its place in the batch"),
+        ("generator", "draws from a generator"),
+        ("changes", "changes the batch"),
+        ("floats", "float32, not uint8"),
+        ("narrow", "a batch of 7 becomes .7, 3, 16, 1."),
+    ],
+)
+def test_a_broken_batch_policy_is_found_out(fault, said):
+    """Draws that hang together, other generators, other shapes and changed inputs are found."""
+    spec = autotune.AugmentationSpec(
+        name="odd", summary="", build=print, build_batch=lambda size, interpolation: Batches(fault, size)
+    )
+    with pytest.raises(ContractError, match=said):
+        augmentations.check_batch(spec)
+
+
+def test_a_sound_batch_policy_passes():
+    """A policy that takes each image's own number keeps the contract, and so does one that has no batches."""
+    sound = autotune.AugmentationSpec(
+        name="sound", summary="", build=print, build_batch=lambda size, interpolation: Batches(None, size)
+    )
+    augmentations.check_batch(sound)
+    augmentations.check_batch(autotune.AugmentationSpec(name="one", summary="", build=print))
+
+
 @pytest.mark.parametrize(
     ("suite", "module", "function"),
     [
