@@ -35,6 +35,7 @@ class Settings:
         batch: Images a step.
         minutes: Budget of one search (P6).
         seeds: Seeds of the searches (P6).
+        quick: Whether it is enough to see that it runs.
     """
 
     work: Path
@@ -44,6 +45,7 @@ class Settings:
     batch: int = 64
     minutes: float = 15.0
     seeds: tuple[int, ...] = (0, 1, 2)
+    quick: bool = False
 
 
 class Material:

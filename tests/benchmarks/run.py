@@ -89,6 +89,7 @@ def settings(chosen: argparse.Namespace) -> Any:
         rounds=chosen.rounds or (2 if chosen.quick else 5),
         minutes=chosen.minutes,
         seeds=tuple(range(chosen.seeds)),
+        quick=chosen.quick,
     )
 
 
