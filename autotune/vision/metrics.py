@@ -1,12 +1,13 @@
-"""Scores of a classifier, by scikit-learn."""
+"""Scores of a classifier.
+
+From one table of hits, because 64 heads are scored after every epoch: scikit-learn, which the tests compare with,
+takes some 20 ms a call, as long as the epochs of these heads themselves.
+"""
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics as sk
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss")
 
@@ -19,16 +20,16 @@ def score(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64])
     """
     if not np.isfinite(probabilities).all():
         return dict.fromkeys(METRICS, float("nan"))
-    predicted = probabilities.argmax(axis=1)
-    present = np.unique(labels)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="y_pred contains classes not in y_true")
-        balanced = sk.balanced_accuracy_score(labels, predicted)
+    count, classes = probabilities.shape
+    pairs = labels * classes + probabilities.argmax(axis=1)
+    table = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+    hits, actual, guessed = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+    present = actual > 0
     rows = probabilities.astype(np.float64)
-    rows /= rows.sum(axis=1, keepdims=True)
+    chances = rows[np.arange(count), labels] / rows.sum(axis=1)
     return {
-        "accuracy": float(sk.accuracy_score(labels, predicted)),
-        "balanced_accuracy": float(balanced),
-        "macro_f1": float(sk.f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0)),
-        "log_loss": float(sk.log_loss(labels, rows, labels=np.arange(rows.shape[1]))),
+        "accuracy": float(hits.sum() / count),
+        "balanced_accuracy": float((hits[present] / actual[present]).mean()),
+        "macro_f1": float((2 * hits[present] / (actual + guessed)[present]).mean()),
+        "log_loss": float(-np.log(np.maximum(chances, np.finfo(np.float64).eps)).mean()),
     }

@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
+from sklearn import metrics as sk
 
 from autotune.vision import METRICS, score
 
@@ -32,3 +34,24 @@ def test_what_is_not_a_number_has_no_score():
     """One nan among the probabilities makes every score nan."""
     probabilities = np.array([[0.5, 0.5], [float("nan"), 0.1]], dtype=np.float32)
     assert all(math.isnan(v) for v in score(probabilities, np.array([0, 1])).values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_are_scikit_learns(seed):
+    """On random tables, with a class that has no images and one that is never predicted, both agree."""
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(6, 0.5), 200).astype(np.float32)
+    probabilities[:, 2] = 0
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    labels = rng.integers(0, 5, 200)
+    predicted = probabilities.argmax(axis=1)
+    rows = probabilities.astype(np.float64) / probabilities.astype(np.float64).sum(axis=1, keepdims=True)
+    present = np.unique(labels)
+    recalls = sk.recall_score(labels, predicted, labels=present, average=None, zero_division=0.0)
+    expected = {
+        "accuracy": sk.accuracy_score(labels, predicted),
+        "balanced_accuracy": recalls.mean(),
+        "macro_f1": sk.f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0),
+        "log_loss": sk.log_loss(labels, rows, labels=np.arange(6)),
+    }
+    assert score(probabilities, labels) == pytest.approx(expected, rel=1e-9)

@@ -16,6 +16,7 @@ from autotune.builtin.classify.asking import Asking
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.vision import (
     ArrayCache,
+    Arrays,
     Average,
     Boundaries,
     BoundaryFeed,
@@ -37,6 +38,8 @@ from autotune.vision import (
     train_epoch,
 )
 
+COPIED = 512 * 2**20
+"""Bytes up to which the head's inputs are copied into memory."""
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -57,6 +60,7 @@ class Fitting:
             raise PluginError("classify: the recipe was not resolved for a backbone")
         self.recipe, self.task, self.run = recipe, task, run
         self.unfreeze = recipe.unfreeze
+        self._held: list[Arrays] = []
         self.asking = Asking(run)
         self.backbone: Backbone = run.backbone
         self.placement = Placement(run.device)
@@ -187,7 +191,12 @@ class Fitting:
         if cut is None:
             return None
         found = self.boundaries.arrays(side, cut, None, keep_going=self.asking)
-        return None if found is None else self.placement.tensor(found.tensors[0]).float()
+        if found is None:
+            return None
+        self._held.append(found)
+        # A copy, where it is small: nothing that happens to the file reaches it any more.
+        vectors = found.tensors[0] if found.nbytes > COPIED else found.rows(torch.arange(len(found)))[0]
+        return self.placement.tensor(vectors).float()
 
     def linear(self) -> torch.nn.Linear | None:
         """The head, where it is one linear layer on one vector an image; else None."""
