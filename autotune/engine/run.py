@@ -34,6 +34,7 @@ class AttemptRun(Run):
         over: Whether it has ended while others of its batch go on.
         failed: What the trainer said of its failure, or None.
         spent: Seconds of its epochs.
+        settled: The checkpoint that the disk is known to have, in a batch that does not wait for it every time.
     """
 
     trial: int
@@ -54,6 +55,7 @@ class AttemptRun(Run):
     over: bool = False
     failed: TrialFailure | None = None
     spent: float = 0.0
+    settled: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.at = 0.0 if self.resume is None else float(self.resume.facts.get("epochs_done", 0.0))
@@ -82,6 +84,7 @@ class AttemptRun(Run):
         """Waits until the newest checkpoint and the curve are on the disk."""
         newest = saved(self.folder)[-1:]
         settle([*newest, *(path.with_suffix(".json") for path in newest), self.folder / attempt.EPOCHS])
+        self.settled = {path.name for path in newest}
 
     def stop(self) -> StopReason | None:
         """See `autotune.Run.stop`."""

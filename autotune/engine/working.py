@@ -107,13 +107,18 @@ def _start(context: Context, turn: Turn) -> _Start | Ending:
 def _abreast(starts: Sequence[_Start]) -> list[_Start]:
     """Lets the trials of a batch start at the same epoch, that of the one that is farthest behind.
 
-    Those that have no checkpoint of it wait for their turn; they are taken when these have ended.
+    A crash while an epoch is recorded leaves some of them an epoch ahead, a power cut some more. Where going back
+    would cost much, or there is no checkpoint of that epoch, those ahead wait; they are taken when these have ended.
     """
     lowest = min((start.way.start for start in starts), default=0.0)
+    ahead = [start for start in starts if start.way.start > lowest + _SLACK]
+    lost = sum(p.seconds for start in ahead for p in start.way.curve if p.at > lowest + _SLACK)
     found = []
     for start in starts:
         way = start.way
         if way.start > lowest + _SLACK:
+            if way.start > lowest + 1 + _SLACK and lost > 2 * SETTLE:
+                continue
             way = way_on(start.home, start.past, most=lowest)
         if way.start >= lowest - _SLACK:
             found.append(replace(start, way=way))
@@ -229,9 +234,9 @@ class _Attempt:
         study = context.notify("autotune_epoch_finished", list(numbers), epochs)
         trials = [trial for trial in study.trials if trial.number in numbers]
         for trial in trials:
-            best = best_point(trial.curve, objective)
+            run, best = self.open[numbers[trial.number]], best_point(trial.curve, objective)
             keep = {Path(best.checkpoint).name} if best and best.checkpoint else set()
-            thin_attempt(self.open[numbers[trial.number]].folder, keep=keep)
+            thin_attempt(run.folder, keep=keep | run.settled)
         scored = [trial for trial in trials if points[numbers[trial.number]][1].metrics]
         return {numbers[number]: stop for number, stop in context.pruner.decide_many(scored, study).items()}
 

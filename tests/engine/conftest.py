@@ -31,6 +31,7 @@ from autotune.plugins import Plugins
 from autotune.testing import MemorySource, tiny_images
 
 Fit = Callable[[Any, Data, Run], Generator[Epoch, None, None]]
+Many = Callable[[Any, Data, Any], Generator[Any, None, None]]
 
 
 class FakeRecipe(Recipe):
@@ -55,16 +56,31 @@ def good_fit(recipe: FakeRecipe, data: Data, run: Run) -> Generator[Epoch, None,
         yield Epoch(at=done, images=10, metrics={"accuracy": accuracy, "cost": recipe.x}, checkpoint=checkpoint)
 
 
+def good_many(recipes: Any, data: Data, runs: Any) -> Generator[dict[int, Epoch], None, None]:
+    """An honest trainer of several recipes: each is trained as `good_fit` does."""
+    courses = {i: good_fit(recipe, data, run) for i, (recipe, run) in enumerate(zip(recipes, runs, strict=True))}
+    while courses:
+        told = {i: next(course, None) for i, course in courses.items()}
+        courses = {i: course for i, course in courses.items() if told[i] is not None}
+        if courses:
+            yield {i: told[i] for i in courses}
+
+
 class FakeTrainer(Trainer[FakeRecipe]):
     """Does what a test says."""
 
-    def __init__(self, fit: Fit, seconds: Any) -> None:
+    def __init__(self, fit: Fit, seconds: Any, many: Many) -> None:
         self._fit = fit
+        self._many = many
         self._seconds = seconds
 
     def fit(self, recipe: FakeRecipe, data: Data, run: Run) -> Generator[Epoch, None, None]:
         """Hands over to the test's function."""
         return self._fit(recipe, data, run)
+
+    def fit_many(self, recipes: Any, data: Data, runs: Any) -> Generator[Any, None, None]:
+        """Hands over to the test's function."""
+        return self._many(recipes, data, runs)
 
     def load(self, checkpoint: Checkpoint, device: str = "cpu") -> Model:
         """Never asked here."""
@@ -78,15 +94,21 @@ class FakeTrainer(Trainer[FakeRecipe]):
 class FakePlugin:
     """A plugin with the fake trainer and tiny images."""
 
-    def __init__(self, fit: Fit, seconds: Any, recipe: type[Recipe], first: Iterable[dict[str, Any]]) -> None:
-        self.fit, self.seconds, self.recipe, self.first = fit, seconds, recipe, first
+    def __init__(
+        self, fit: Fit, seconds: Any, recipe: type[Recipe], first: Iterable[dict[str, Any]], many: Many, **spec: Any
+    ) -> None:
+        self.fit, self.seconds, self.recipe, self.first, self.many, self.spec = fit, seconds, recipe, first, many, spec
 
     @hookimpl
     def autotune_trainers(self) -> Iterable[TrainerSpec]:
         """Offers ``fake``."""
-        build = lambda: FakeTrainer(self.fit, self.seconds)  # noqa: E731
+        build = lambda: FakeTrainer(self.fit, self.seconds, self.many)  # noqa: E731
         metrics = ("accuracy", "cost", "log_loss", "macro_f1")
-        return [TrainerSpec(name="fake", summary="For tests.", recipe=self.recipe, build=build, metrics=metrics)]
+        return [
+            TrainerSpec(
+                name="fake", summary="For tests.", recipe=self.recipe, build=build, metrics=metrics, **self.spec
+            )
+        ]
 
     @hookimpl
     def autotune_data_sources(self) -> Iterable[DataSourceSpec]:
@@ -118,10 +140,13 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
         first: Iterable[dict[str, Any]] = (),
         observers: Iterable[object] = (),
         runs: Path | None = None,
+        many: Many = good_many,
+        batch: Any = 1,
+        same: tuple[str, ...] = (),
         **config: Any,
     ) -> Plan:
         plugins = Plugins()
-        plugins.register(FakePlugin(fit, seconds, offered, first), "fake")
+        plugins.register(FakePlugin(fit, seconds, offered, first, many, batch=batch, same=same), "fake")
         plugins.register(toy, "toy")
         for observer in observers:
             plugins.register(observer, "observer")
@@ -129,6 +154,12 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
         return resolve(StudyConfig(**asked), plugins, runs=runs or tmp_path)
 
     return make
+
+
+@pytest.fixture
+def fake_many() -> Many:
+    """The honest trainer's function for several recipes."""
+    return good_many
 
 
 @pytest.fixture

@@ -41,7 +41,8 @@ plugins = Plugins()
 plugins.register(Plugin(), "tiny")
 plugins.register(toy, "toy")
 config = StudyConfig(
-    data="tiny", trainer="toy", name="study", trials=2, epochs=8, pruner="none", fixed={"sleep": float(sys.argv[2])})
+    data="tiny", trainer="toy", name="study", trials=2, epochs=8, pruner=sys.argv[4],
+    fixed={"sleep": float(sys.argv[2]), "together": int(sys.argv[3])})
 try:
     run_search(resolve(config, plugins, runs=Path(sys.argv[1])))
 except AutotuneError as error:
@@ -50,11 +51,14 @@ except AutotuneError as error:
 """
 
 
-def start(runs: Path, sleep: float = 0.4) -> subprocess.Popen[str]:
+def start(runs: Path, sleep: float = 0.4, together: int = 1, pruner: str = "none") -> subprocess.Popen[str]:
     """Starts a search in another process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(runs), str(sleep)], stderr=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", CHILD, str(runs), str(sleep), str(together), pruner],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
 
 
@@ -71,9 +75,10 @@ def tensors(study: autotune.Study) -> list[dict[str, np.ndarray]]:
     return [autotune.read_checkpoint(study.path / study.leader.curve[-1].checkpoint).tensors()]
 
 
-def finished(plan, runs: Path) -> autotune.Study:
+def finished(plan, runs: Path, together: int = 1, pruner: str = "none") -> autotune.Study:
     """The same study, run (on) in this process."""
-    return run_search(plan(runs=runs, trainer="toy", trials=2, epochs=8, pruner="none", fixed={"sleep": 0.4}))
+    fixed = {"sleep": 0.4, "together": together}
+    return run_search(plan(runs=runs, trainer="toy", trials=2, epochs=8, pruner=pruner, fixed=fixed))
 
 
 def alike(a: autotune.Study, b: autotune.Study) -> None:
@@ -97,6 +102,23 @@ def test_after_kill_9_the_trial_ends_with_the_same_weights(plan, tmp_path):
     study = finished(plan, tmp_path / "a")
     assert study.trials[0].attempts == 2
     alike(study, finished(plan, tmp_path / "b"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pruner", ["none", "halving"])
+@pytest.mark.parametrize("epoch", [2, 3, 6])
+def test_after_kill_9_a_batch_goes_on_together(plan, tmp_path, epoch, pruner):
+    """Killed while a batch saves an epoch, every member goes on from its checkpoint, and ends as if left alone."""
+    child = start(tmp_path / "a", together=6, pruner=pruner)
+    trials = tmp_path / "a" / "study" / "trials"
+    wait_for(trials / "00003" / "attempt-1", f"checkpoint-{epoch}.json")
+    child.kill()
+    child.communicate()
+    study = finished(plan, tmp_path / "a", together=6, pruner=pruner)
+    assert [t.batch for t in study.trials] == [0] * 6 + [6] * 6
+    assert max(t.attempts for t in study.trials[:6]) == 2
+    assert {t.attempts for t in study.trials[6:]} == {1}
+    alike(study, finished(plan, tmp_path / "b", together=6, pruner=pruner))
 
 
 def test_sigterm_saves_and_says_how_to_go_on(plan, tmp_path):
