@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from autotune.vision.average import Average as Average
     from autotune.vision.boundary import Boundaries as Boundaries, BoundaryFeed as BoundaryFeed
+    from autotune.vision.compiling import Compiling as Compiling
     from autotune.vision.cuts import Cut as Cut, Cuts as Cuts
     from autotune.vision.decoded import evaluation_view as evaluation_view, to_array as to_array
     from autotune.vision.device import (
@@ -48,6 +49,7 @@ _HOMES = {
     "augment": "POLICIES BatchPolicy build_batch_policy build_policy",
     "average": "Average",
     "boundary": "Boundaries BoundaryFeed",
+    "compiling": "Compiling",
     "cuts": "Cut Cuts",
     "decoded": "evaluation_view to_array",
     "device": "Placement is_out_of_memory pick_device",

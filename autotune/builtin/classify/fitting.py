@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Generator
 from typing import Any
 
@@ -20,6 +21,7 @@ from autotune.vision import (
     Average,
     Boundaries,
     BoundaryFeed,
+    Compiling,
     Cuts,
     Feed,
     Images,
@@ -130,6 +132,7 @@ class Fitting:
             batch_statistics=recipe.bn == "batch",
             note=self.run.note,
             forward=self.module,
+            micro=recipe.micro_batch,
         )
 
     def _feeds(self, epochs: float) -> tuple[Feed, Feed]:
@@ -164,7 +167,9 @@ class Fitting:
         feed, check = self._feeds(self.run.epochs - at)
         if self.cut is not None and isinstance(feed, BoundaryFeed):
             self.trained.forward = self.cut.suffix
+        compiling = Compiling(self.recipe.compile, self.placement, self.run.note)
         while at < self.run.epochs and self.asking.reason is None:
+            began = time.monotonic()
             seen = train_epoch(
                 self.trained,
                 feed,
@@ -176,6 +181,7 @@ class Fitting:
             if self.asking.reason in ("pause", "prune") or not seen:
                 return
             done, at = done + 1, math.floor(at) + seen / len(self.train)
+            compiling.after_epoch(self.trained, time.monotonic() - began, self.run.epochs - at)
             with self.trained.average.applied():
                 forward = self.module if self.cut is None else self.cut.suffix
                 probabilities = evaluate(self.module, check, self.placement, forward)

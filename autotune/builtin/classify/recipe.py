@@ -61,6 +61,12 @@ class ClassifyRecipe(Recipe):
         "float32", description="How activations at the boundary are kept, and so trained from; bfloat16 halves them."
     )
     batch_size: int = Field(64, ge=1, description="Images a step.")
+    micro_batch: int | None = Field(
+        None, ge=1, description="Images whose gradients are computed at once and added up; halved when memory runs out."
+    )
+    compile: Literal["auto", "never", "always"] = Field(
+        "auto", description="torch.compile: auto does so on a GPU when ten minutes or more of training are left."
+    )
     img_size: int | None = Field(
         None, ge=8, description="Side of the network's input in pixels; the backbone's own by default."
     )
