@@ -10,7 +10,7 @@ from autotune.objective import Goal, Objective
 from autotune.study import Point, Study, Trial
 
 
-def trial(number, seconds, *, first=None, state="complete", stage="search", value=0.5, parent=None):
+def trial(number, seconds, *, first=None, state="complete", stage="search", value=0.5, parent=None, batch=None):
     """A trial of as many epochs as seconds are given."""
     times = list(seconds) if first is None else [first, *list(seconds)[1:]]
     curve = tuple(
@@ -18,7 +18,9 @@ def trial(number, seconds, *, first=None, state="complete", stage="search", valu
         for i, s in enumerate(times)
     )
     metrics = {"accuracy": value}
-    return Trial(number=number, state=state, stage=stage, curve=curve, value=value, metrics=metrics, parent=parent)
+    return Trial(
+        number=number, state=state, stage=stage, curve=curve, value=value, metrics=metrics, parent=parent, batch=batch
+    )
 
 
 def study(*trials):
@@ -74,3 +76,19 @@ def test_the_end_begins_when_two_trainings_of_the_leader_no_longer_fit():
     assert nearly_over(study(leader, slow), 7.9)
     assert not nearly_over(study(leader, slow), 8.1)
     assert not nearly_over(study(), 0.1)
+
+
+def test_a_batch_takes_what_all_of_it_takes():
+    """A batch's trials have shares of its time; a new trial may be a batch again, and takes the sum."""
+    batch = [trial(i, [1.0] * 4, batch=0, value=0.5 + i / 100) for i in range(8)]
+    assert too_late(study(*batch), 23.0)
+    assert not too_late(study(*batch), 25.0)
+    assert nearly_over(study(*batch), 63.0)
+    assert not nearly_over(study(*batch), 65.0)
+
+
+def test_the_leader_of_a_batch_is_continued_within_its_batchs_time():
+    """What an epoch takes alone is not known, but no more than what it took in the batch."""
+    batch = [trial(i, [1.0] * 4, batch=0, value=0.5 + i / 100) for i in range(8)]
+    assert continuation(study(*batch), 8.0) is None
+    assert continuation(study(*batch), 18.0) == (batch[7], 6)

@@ -14,7 +14,7 @@ from autotune.study import Point, Study, Trial
 ACCURACY = Objective((Goal("accuracy", "maximize"),))
 
 
-def trial(number, *scores, state="complete", stage="search", seed=None, **others):
+def trial(number, *scores, state="complete", stage="search", seed=None, batch=None, **others):
     """A trial whose accuracy after each epoch is given."""
     curve = tuple(
         Point(at=i + 1, metrics={"accuracy": s, **others}, images=1, seconds=1.0) for i, s in enumerate(scores)
@@ -25,6 +25,7 @@ def trial(number, *scores, state="complete", stage="search", seed=None, **others
         state=state,
         stage=stage,
         seed=number if seed is None else seed,
+        batch=batch,
         curve=curve,
         value=metrics["accuracy"],
         metrics=metrics,
@@ -151,3 +152,54 @@ def test_pruners_by_name():
     assert isinstance(make_pruner("none"), NoPruner)
     with pytest.raises(UnknownName, match="halving"):
         make_pruner("halvin")
+
+
+def test_a_batch_counts_as_its_best_to_others():
+    """Sixty poor siblings do not lift a trial into the better half, and sixty good ones do not push one out of it."""
+    poor = [trial(i, 0.1, 0.1, 0.1, batch=10) for i in range(10, 70)]
+    better = [trial(i, 0.5, 0.5, 0.5) for i in range(2)]
+    assert decide(running(99, 0.3, 0.3, 0.3), *better).reason.startswith("at epoch 3 its accuracy 0.3 ranks 3 of 3")
+    stop = decide(running(99, 0.3, 0.3, 0.3), *better, *poor)
+    assert stop.reason == "at epoch 3 its accuracy 0.3 ranks 3 of 4; the best half goes on"
+    good = [trial(i, 0.9, 0.9, 0.9, batch=10) for i in range(10, 70)]
+    worse = [trial(i, 0.1, 0.1, 0.1) for i in range(3)]
+    assert decide(running(99, 0.3, 0.3, 0.3), *worse, *good) is None
+
+
+def test_a_batch_is_halved_among_itself():
+    """The better half of a batch goes on, whatever its number; the first trial of the study always does."""
+    now = [running(i, 0.1, 0.2, score, batch=0) for i, score in enumerate((0.3, 0.5, 0.7, 0.6, 0.4, 0.8))]
+    stops = SuccessiveHalving(audit=256).decide_many(now, study(*now))
+    assert sorted(stops) == [1, 4]
+    assert stops[4].reason == "at epoch 3 its accuracy 0.4 ranks 5 of 6 in its batch; the best half goes on"
+    later = [running(t.number + 7, *[p.metrics["accuracy"] for p in t.curve], batch=7) for t in now]
+    stops = SuccessiveHalving(audit=256).decide_many(later, study(trial(0, 0.0, 0.0, 0.0), *later))
+    assert sorted(stops) == [7, 8, 11]
+
+
+def test_the_best_of_a_batch_must_beat_others_too():
+    """Members that lead their batch are stopped where the trials outside it are better."""
+    others = [trial(i, 0.9, 0.9, 0.9) for i in range(2)]
+    now = [running(i, 0.1, 0.2, 0.1 * i, batch=4) for i in range(4, 8)]
+    stops = SuccessiveHalving(audit=256).decide_many(now, study(*others, *now))
+    assert sorted(stops) == [4, 5, 6, 7]
+    assert stops[7].reason == "at epoch 3 its accuracy 0.7 ranks 3 of 3; the best half goes on"
+
+
+def test_one_decision_and_many_agree():
+    """Deciding one by one says what deciding together says."""
+    others = [trial(i, 0.2, 0.2, 0.1 * i) for i in range(6)]
+    now = [running(i, 0.1, 0.2, 0.05 * i, batch=8) for i in range(8, 20)]
+    pruner, found = SuccessiveHalving(), study(*others, *now)
+    many = pruner.decide_many(now, found)
+    assert many == {t.number: stop for t in now if (stop := pruner.decide(t, found))}
+    assert 0 < len(many) < len(now)
+
+
+def test_the_agreement_counts_a_batch_once():
+    """Siblings that turn around at the end do not switch the rule off."""
+    turned = [trial(i, 0, 0, 0.01 * i, 1 - 0.01 * i, batch=10) for i in range(10, 60)]
+    steady = [trial(i, 0, 0, 0.1 * i, 0.1 * i) for i in range(6)]
+    assert SuccessiveHalving().trusted(study(*turned))
+    assert SuccessiveHalving().trusted(study(*steady, *turned))
+    assert not SuccessiveHalving().trusted(study(*[trial(i, 0, 0, 0.1 * i, 1 - 0.1 * i) for i in range(6)]))

@@ -6,6 +6,7 @@ import dataclasses
 import io
 
 import autotune
+from autotune.objective import Goal, Objective
 from autotune.plugins import load_plugins
 from autotune.reporting.live import Live, Looking
 
@@ -98,3 +99,69 @@ def test_what_was_chosen_after_the_opening_is_told(mixed):
     with Live(stream, said=["img_size 64: small images"]) as live:
         live.autotune_study_started(fresh)
     assert stream.getvalue() == "  7 epochs a trial: measured\n"
+
+
+def batch(tmp_path, states, *, at=3.0):
+    """A study with a batch of which so many trials are in so many states."""
+    names = [name for name, count in states.items() for _ in range(count)]
+    curve = tuple(autotune.Point(at=float(a), metrics={"accuracy": 0.1}, images=100, seconds=0.5) for a in (1, 2))
+    trials = []
+    for number, state in enumerate(names):
+        last = autotune.Point(at=at, metrics={"accuracy": 0.5 + number / 100}, images=100, seconds=0.5)
+        failure = autotune.Failure(kind="diverged", reason="the loss is nan") if state == "failed" else None
+        score = None if failure else 0.5 + number / 100
+        trials.append(
+            autotune.Trial(
+                number=number, state=state, batch=0, curve=(*curve, last), value=score, failure=failure,
+                metrics={} if failure else {"accuracy": score}, recipe={"lr": 0.1 * (number + 1), "opt": "sgd"},
+            )
+        )  # fmt: skip
+    objective = Objective((Goal.of("accuracy"),))
+    return autotune.Study(
+        name="s", path=tmp_path, state="open", objective=objective, trials=tuple(trials), best=None, config={},
+        spent=1.0, wanted=5,
+    )  # fmt: skip
+
+
+def test_a_batch_is_one_line_an_epoch(tmp_path):
+    """All trials of a batch tell of their start, epochs and ends; what is shown is one line for each."""
+    stream = io.StringIO()
+    live, plugins = Live(stream), load_plugins()
+    plugins.register(live, "live")
+    with live:
+        running = batch(tmp_path, {"running": 8})
+        for trial in running.trials:
+            plugins.notify("autotune_trial_started", study=running, trial=trial)
+        for at in (3.0, 4.0):
+            running = batch(tmp_path, {"running": 8}, at=at)
+            for trial in running.trials:
+                epoch = autotune.Epoch(at=at, images=100, metrics=trial.metrics)
+                plugins.notify("autotune_epoch_finished", study=running, trial=trial, epoch=epoch)
+        halved = batch(tmp_path, {"pruned": 3, "failed": 2, "running": 3})
+        for trial in halved.trials[:5]:
+            plugins.notify("autotune_trial_finished", study=halved, trial=trial)
+        over = batch(tmp_path, {"pruned": 3, "failed": 2, "complete": 3})
+        for trial in over.trials[5:]:
+            plugins.notify("autotune_trial_finished", study=over, trial=trial)
+    assert stream.getvalue().splitlines() == [
+        "trials 0-7: lr=0.1..0.8 opt=sgd",
+        "  trials 0-7 (1 of 5), epoch 3, accuracy 0.57 best of 8, best 0.57 (trial 7), 25 images/s",
+        "  trials 0-7 (1 of 5), epoch 4, accuracy 0.57 best of 8, best 0.57 (trial 7), 25 images/s",
+        "trials 0-7: 3 pruned, 2 failed, 3 running, best accuracy 0.57 (trial 7)",
+        "trial 3 failed: diverged: the loss is nan",
+        "trials 0-7: 3 complete, 3 pruned, 2 failed, best accuracy 0.57 (trial 7)",
+    ]
+
+
+def test_a_batch_that_waits_says_why_once(tmp_path):
+    """A paused batch says how many of it wait, and for what."""
+    stream = io.StringIO()
+    live, plugins = Live(stream), load_plugins()
+    plugins.register(live, "live")
+    paused = batch(tmp_path, {"pruned": 2, "running": 4})
+    waits = tuple(dataclasses.replace(t, reason="waits: SIGINT came at epoch 3 of 9") for t in paused.trials)
+    paused = dataclasses.replace(paused, trials=waits)
+    with live:
+        for trial in paused.trials[2:]:
+            plugins.notify("autotune_trial_finished", study=paused, trial=trial)
+    assert stream.getvalue() == "trials 0-5: 2 pruned, 4 running: waits: SIGINT came at epoch 3 of 9\n"
