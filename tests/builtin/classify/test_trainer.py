@@ -122,3 +122,15 @@ class TestOnAGpu(TrainerSuite):
     def case(self) -> TrainerCase:
         """What it is tried with."""
         return dataclasses.replace(tiny("test_resnet", unfreeze_share=0.5, augment="flip-crop"), device="cuda:0")
+
+
+@pytest.mark.slow
+def test_a_compiled_part_trains_as_it_does_without(tmp_path):
+    """With ``compile=always`` the second epoch runs compiled code, says so, and scores what it scores without."""
+    scores = []
+    for wish in ("never", "always"):
+        one = tiny("test_resnet", unfreeze=1, compile=wish)
+        run = one.run(tmp_path / wish)
+        scores.append(one.fit(run)[-1].metrics["log_loss"])
+        assert any(note.startswith("compiled") for note in run.notes) is (wish == "always")
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
