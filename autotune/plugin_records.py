@@ -128,6 +128,8 @@ def _problem(record: object, wanted: type[Any]) -> str | None:
     for field in _CALLABLES:
         if hasattr(record, field) and not callable(getattr(record, field)):
             return f"{where}: {field} cannot be called"
+    if isinstance(record, AugmentationSpec) and not (record.build_batch is None or callable(record.build_batch)):
+        return f"{where}: build_batch cannot be called"
     if not isinstance(getattr(record, "summary", None), str):
         return f"{where}: summary is not text"
     return _trainer_problem(record, where) if isinstance(record, TrainerSpec) else None

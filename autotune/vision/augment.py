@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode
 
 from autotune.vision import crops
 from autotune.vision.operations import KINDS, Space, choose, operate, space
+from autotune.vision.pieces import send
 
 Policy: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """One draw for one image: uint8 [3, H, W] becomes uint8 [3, S, S], by torch's global generator."""
@@ -156,7 +157,7 @@ class Mixture:
 
     @staticmethod
     def _on(images: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        return values.float().to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+        return send(values.float(), images.device).view(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ class Erase:
         size = images.shape[-1]
         boxes = crops.inner_boxes(numbers[:, 1:], size, self.scale, self.ratio)
         boxes[numbers[:, 0] >= self.probability] = 0
-        top, left, h, w = boxes.to(images.device, torch.int32, non_blocking=True).view(-1, 4, 1, 1).unbind(1)
+        top, left, h, w = send(boxes.int(), images.device).view(-1, 4, 1, 1).unbind(1)
         at = torch.arange(size, dtype=torch.int32, device=images.device)
         down = ((at >= top) & (at < top + h)).transpose(1, 2)
         return images.masked_fill((down & (at >= left) & (at < left + w))[:, None], 0)

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from autotune.vision.pieces import pieces
+from autotune.vision.pieces import pieces, send
 
 TRIES = 10
 NUMBERS = 2 * TRIES + 2
@@ -105,7 +105,7 @@ def crop(
     count, channels, height, width = images.shape
     top, left, h, w = boxes.unbind(1)
     across, down = (
-        tuple(t.to(images.device, non_blocking=True) for t in taps)
+        tuple(send(t, images.device) for t in taps)
         for taps in (
             _taps(left, w, width, size, interpolation, mirrored),
             _taps(top, h, height, size, interpolation),
@@ -144,8 +144,8 @@ def _taps(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Which of `side` pixels give to each of `size` pixels, int64 [N, size, T], and how much, float32 of that shape."""
     # A box narrower than a pixel lies on one pixel at least.
-    length = length.clamp(1, side)[:, None, None]
-    start = torch.minimum(start.clamp(min=0)[:, None, None], side - length)
+    start, length = (start - (1 - length).clamp(min=0) / 2)[:, None, None], length.clamp(1, side)[:, None, None]
+    start = torch.minimum(start.clamp(min=0), side - length)
     step = length / size
     narrow = step.clamp(min=1)
     reach = (2 if interpolation == "bicubic" else 1) * narrow

@@ -39,7 +39,7 @@ Rows: TypeAlias = tuple[torch.Tensor, ...]
 
 def to_array(image: npt.NDArray[np.uint8]) -> torch.Tensor:
     """An image uint8 [H, W, 3] as a tensor uint8 [3, H, W]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return torch.from_numpy(np.require(image, requirements=["C", "W"])).permute(2, 0, 1)
 
 
 def evaluation_view(preprocess: Preprocess) -> Policy:

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 from torchvision.transforms.v2 import functional as tvf
 
-from autotune.vision.pieces import pieces
+from autotune.vision.pieces import pieces, send
 
 KINDS = (
     "Identity",
@@ -131,7 +131,7 @@ def operate(
             these = (kinds == position).nonzero().flatten()
         if not len(these):
             continue
-        place = these.to(images.device, non_blocking=True)
+        place = send(these, images.device)
         part, strengths = images.index_select(0, place), magnitudes[these]
         if position == first:
             result = affine(part, kinds[these], strengths, mode)
@@ -146,7 +146,7 @@ def affine(images: torch.Tensor, kinds: torch.Tensor, magnitudes: torch.Tensor, 
     height, width = images.shape[-2:]
     x, y = ((torch.arange(n, dtype=torch.float32) - (n - 1) / 2).to(images.device) for n in (width, height))
     rows = _sources(kinds, magnitudes, width, height)
-    a, b, c, d, e, f = rows.float().to(images.device, non_blocking=True).view(-1, 6, 1, 1).unbind(1)
+    a, b, c, d, e, f = send(rows.float(), images.device).view(-1, 6, 1, 1).unbind(1)
     changed = torch.empty_like(images)
     for part in pieces(len(images), images[0].numel(), images.device):
         across, down = a[part] * x + b[part] * y[:, None] + c[part], d[part] * x + e[part] * y[:, None] + f[part]
@@ -173,7 +173,7 @@ def _sources(kinds: torch.Tensor, magnitudes: torch.Tensor, width: int, height: 
 
 
 def _column(images: torch.Tensor, values: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    return values.to(dtype).to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+    return send(values.to(dtype), images.device).view(-1, 1, 1, 1)
 
 
 def _bytes(values: torch.Tensor) -> torch.Tensor:

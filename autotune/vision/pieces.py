@@ -1,4 +1,4 @@
-"""Working through a batch in pieces that stay in a CPU's cache."""
+"""Working through a batch on its device: in pieces that stay in a CPU's cache, and without waiting for a GPU."""
 
 from __future__ import annotations
 
@@ -22,3 +22,10 @@ def pieces(count: int, elements: int, device: torch.device) -> Iterator[slice]:
     """
     some = max(FEWEST, ELEMENTS // elements) if device.type == "cpu" else max(1, count)
     return (slice(start, start + some) for start in range(0, count, some))
+
+
+def send(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A small tensor from the CPU on another device; pinned first, because only then a GPU is not waited for."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -71,6 +71,11 @@ WRONG = {
         "return [replace(toy.autotune_trainers()[0], name='mine', build=3)]",
         "build cannot be called",
     ),
+    "no batch builder": (
+        "augmentations",
+        "return [autotune.AugmentationSpec(name='a', summary='', build=print, build_batch=3)]",
+        "build_batch cannot be called",
+    ),
     "one metric": (
         "trainers",
         "return [replace(toy.autotune_trainers()[0], name='mine', metrics='accuracy')]",
