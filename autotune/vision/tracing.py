@@ -289,7 +289,9 @@ class _Recorder(TorchFunctionMode):
         place = len(self._steps)
         if isinstance(result, torch.Tensor):
             known = self._seen.get(id(result))
-            if known is not None and known[2] == result._version and known[1] in refs((step.args, step.kwargs)):
+            if known is not None and known[2] != result._version:
+                self._steps[known[1]] = replace(self._steps[known[1]], changed=True)
+            elif known is not None and known[1] in refs((step.args, step.kwargs)):
                 step = replace(step, same=known[1])
             self._steps.append(replace(step, shape=tuple(result.shape)))
             self._seen[id(result)] = (result, place, result._version)
