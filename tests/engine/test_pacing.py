@@ -105,7 +105,7 @@ def test_candidates_too_slow_for_the_time_are_left_out(netted):
         return COSTS[recipe.backbone]
 
     made = paced(netted(seconds, time=100.0))
-    assert asked == {"net/a": 0.8, "net/b": 0.8, "net/c": 0.8}
+    assert asked == {"net/a": 0.5, "net/b": 0.5, "net/c": 0.5}
     assert list(made.backbones) == list(made.config.backbones) == ["net/a", "net/b"]
     assert made.space["backbone"].values == ("net/a", "net/b")
     assert made.portfolio == ({"backbone": "net/a", "unfreeze_share": 0.0},)

@@ -147,17 +147,25 @@ class Fitting:
             return self.train, self.val
         keeping = self.boundaries.judge(self.val, self.cut, epochs)
         check = BoundaryFeed(self.val, self.boundaries, self.cut, keep=keeping.keep, keep_going=self.asking)
-        if self.trained.mix is not None and self.recipe.mix_at == "input":
+        if self._mixes_images:
             self.run.note("activations computed anew: the images are mixed before the frozen part")
             return self.train, check
-        varied = not self.train.fixed and self.recipe.views == 0
-        if varied:
-            self.run.note("activations computed anew: every epoch draws other views")
-        else:
+        if self.repeats:
             keeping = self.boundaries.judge(self.train, self.cut, epochs)
             self.run.note(keeping.reason)
-        keep = not varied and keeping.keep
+        else:
+            self.run.note("activations computed anew: every epoch draws other views")
+        keep = self.repeats and keeping.keep
         return BoundaryFeed(self.train, self.boundaries, self.cut, keep=keep, keep_going=self.asking), check
+
+    @property
+    def _mixes_images(self) -> bool:
+        return self.trained.mix is not None and self.recipe.mix_at == "input"
+
+    @property
+    def repeats(self) -> bool:
+        """Whether the frozen part sees the same in several epochs, so that what it says can be kept."""
+        return not self._mixes_images and (self.train.fixed or self.recipe.views > 0)
 
     def epochs(self) -> Generator[Epoch, None, None]:
         """Trains everything that is unfrozen, epoch after epoch."""

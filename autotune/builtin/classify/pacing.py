@@ -6,9 +6,11 @@ import itertools
 import json
 import os
 import platform
+import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -17,12 +19,14 @@ from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.vision import evaluate, fingerprint, train_epoch
 
+Inputs: TypeAlias = tuple[torch.Tensor, ...]
+
 STEPS = 2
 SHAPE = ("backbone", "unfreeze", "opt", "augment", "batch_size", "img_size", "bn")
 
 
 def pace(recipe: ClassifyRecipe, task: Task, run: Run) -> float:
-    """Seconds for one epoch of a recipe, validation included, with nothing kept from earlier ones.
+    """Seconds for one epoch of a recipe, validation included, once it is known what the frozen part says.
 
     What was measured once on a machine holds for later studies of images of the same size.
     """
@@ -60,34 +64,39 @@ def _read(path: Path) -> tuple[float, float] | None:
 
 def _measure(fitting: Fitting) -> tuple[float, float]:
     """Seconds for one image, trained and evaluated; the first batch warms up where there are more."""
-    device, size = fitting.run.device, fitting.recipe.batch_size
-    began, images = _now(device), 0
-    for count, batch in enumerate(itertools.islice(fitting.train.epoch(0, size), STEPS + 1)):
-        seen = train_epoch(fitting.trained, _One(batch), epoch=0, batch_size=size, seed=0, keep_going=lambda: True)
-        now = _now(device)
-        if count == 0:
-            first, start = (now - began) / seen, now
-        images += seen if count else 0
-    train = (now - start) / images if images else first
+    device, size, cut = fitting.run.device, fitting.recipe.batch_size, fitting.cut
+    if cut is not None and fitting.repeats:
+        fitting.trained.forward = cut.suffix
+    spent, began = [], _now(device)
+    for images, labels in itertools.islice(fitting.train.epoch(0, size), STEPS + 1):
+        inputs: Inputs = images
+        if cut is not None and fitting.repeats:
+            inputs, began = fitting.boundaries.live(cut, images), _now(device)
+        one = _One((inputs, labels))
+        seen = train_epoch(fitting.trained, one, epoch=0, batch_size=size, seed=0, keep_going=lambda: True)
+        spent.append((_now(device) - began) / seen)
+        began = _now(device)
+    images = next(iter(fitting.val.plain()))
+    inputs = images if cut is None else fitting.boundaries.live(cut, images)
+    forward = fitting.module if cut is None else cut.suffix
     began = _now(device)
-    inputs = next(iter(fitting.val.plain()))
-    evaluate(fitting.module, _One((inputs, inputs[0])), fitting.placement)
-    return train, (_now(device) - began) / len(inputs[0])
+    evaluate(fitting.module, _One((inputs, inputs[0])), fitting.placement, forward)
+    return statistics.fmean(spent[1:] or spent), (_now(device) - began) / len(inputs[0])
 
 
 class _One:
     """A feed of one batch."""
 
-    def __init__(self, batch: tuple[tuple[torch.Tensor, ...], torch.Tensor]) -> None:
+    def __init__(self, batch: tuple[Inputs, torch.Tensor]) -> None:
         self.batch = batch
 
     def __len__(self) -> int:
         return len(self.batch[1])
 
-    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
+    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[Inputs, torch.Tensor]]:
         yield self.batch
 
-    def plain(self) -> Iterator[tuple[torch.Tensor, ...]]:
+    def plain(self) -> Iterator[Inputs]:
         yield self.batch[0]
 
 
