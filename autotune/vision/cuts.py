@@ -6,10 +6,10 @@ What lies beneath gives the same values for the same image as long as it is froz
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -21,7 +21,6 @@ from autotune.vision.slicing import Flow
 from autotune.vision.tracing import Step, Untraceable, followed, trace
 
 VERSION = 1
-LIBRARIES = ("torch", "torchvision", "timm")
 IMAGES = 4
 """Images of the comparison: another number than the network is traced with."""
 
@@ -132,6 +131,10 @@ class Cuts:
             return freeze(self._module, self._backbone, 0)
 
     @cached_property
+    def _versions(self) -> list[tuple[str, str]]:
+        return _versions(self._backbone, *self._module.modules())
+
+    @cached_property
     def _levels(self) -> dict[str, int]:
         blocks = self._partition.blocks
         levels = {name: at for at, block in enumerate(blocks) for name in block}
@@ -177,7 +180,7 @@ class Cuts:
             unfreeze=partition.unfreeze,
             crossing=tuple(training.name(value) for value in values),
             how="blocks",
-            fingerprint=_digest(VERSION, _versions(), self.name, self._size, values),
+            fingerprint=_digest(VERSION, self._versions, self.name, self._size, values),
             module=self._module,
             values=values,
             below=below,
@@ -190,11 +193,12 @@ class Cuts:
 
     def _compared(self, cut: Cut, partition: Partition, steps: str) -> str:
         blocks = [sorted(block) for block in (partition.head, *partition.blocks)]
-        key = _digest(cut.fingerprint, cut.unfreeze, steps, blocks)
+        images = self._images(IMAGES)
+        key = _digest(cut.fingerprint, cut.unfreeze, steps, blocks, images.device.type)
         differs = self._findings.read(key)
         if differs is None:
             with undisturbed(self._module):
-                differs = disagreement(self._module, partition, cut.prefix, cut.suffix, self._images(IMAGES))
+                differs = disagreement(self._module, partition, cut.prefix, cut.suffix, images)
             facts = {"backbone": self.name, "unfreeze": cut.unfreeze, "img_size": self._size}
             self._findings.write(key, differs, {**facts, "crossing": cut.crossing})
         return differs
@@ -234,11 +238,7 @@ def _digest(*parts: object) -> str:
     return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
 
 
-def _versions() -> list[str]:
-    found = []
-    for library in LIBRARIES:
-        try:
-            found.append(version(library))
-        except PackageNotFoundError:
-            found.append("")
-    return found
+def _versions(*objects: object) -> list[tuple[str, str]]:
+    """The packages that objects' classes come from, with their versions."""
+    packages = {"torch", *(type(thing).__module__.partition(".")[0] for thing in objects)}
+    return sorted((name, str(getattr(sys.modules.get(name), "__version__", ""))) for name in packages)

@@ -26,6 +26,9 @@ READS = {"item", "tolist", "numpy", "equal", "allclose", "is_nonzero"} | {
 }
 """What turns a tensor's values into numbers, which another batch would change."""
 
+LITERALS = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
+"""What may be passed between blocks beside tensors."""
+
 Function: TypeAlias = Callable[..., Any]
 
 
@@ -205,7 +208,7 @@ class _Recorder(TorchFunctionMode):
         self._module = module
         self._steps: list[Step] = []
         self._seen: dict[int, tuple[torch.Tensor, int, int]] = {}
-        self._open: list[tuple[Any, Any]] = []
+        self._open: tuple[torch.nn.Module, Any] | None = None
         self._inside = False
         self._places = places
         self._device = next(module.parameters()).device
@@ -273,12 +276,13 @@ class _Recorder(TorchFunctionMode):
     def _enter(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
         if not self._inside:
             self._inside = True
-            self._open.append((module, (self._encode(args), self._encode(kwargs), self._draws())))
+            self._open = module, (self._encode(args), self._encode(kwargs), self._draws())
 
     def _leaver(self, name: str, level: int) -> Callable[..., None]:
         def leave(module: torch.nn.Module, _args: Any, _kwargs: Any, result: Any) -> None:
-            if self._open and self._open[-1][0] is module:
-                args, kwargs, before = self._open.pop()[1]
+            if self._open is not None and self._open[0] is module:
+                args, kwargs, before = self._open[1]
+                self._open = None
                 drawn = before != self._draws()
                 self._add(Step(kind="module", target=name, args=args, kwargs=kwargs, own=level, random=drawn), result)
                 self._inside = False
@@ -339,9 +343,6 @@ class _Recorder(TorchFunctionMode):
         """The states of the generators of random numbers."""
         device = torch.cuda.get_rng_state(self._device).numpy().tobytes() if self._device.type == "cuda" else b""
         return torch.get_rng_state().numpy().tobytes(), device, random.getstate()
-
-
-LITERALS = (bool, int, float, complex, str, torch.dtype, torch.device, torch.layout, torch.memory_format)
 
 
 def _called(func: Any) -> tuple[str, str | Function]:
