@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
-from typing import Annotated
+import time
 
-import numpy as np
-import optuna
 import pytest
-from pydantic import Field, model_validator
 
 import autotune
-from autotune import Diverged, Epoch, Float, Int, Recipe
+from autotune import Diverged, Epoch
 from autotune.engine import run_search
 from autotune.engine.batch import TOLD
 from autotune.engine.context import COPY_OF
-from autotune.engine.drawing import NEAR, even_points
 from autotune.engine.recipes import TrialPlan
 from autotune.engine.search import read
 from autotune.engine.storage import MEMBERS, SEARCH, open_journal
-from autotune.errors import AutotuneError, Interrupted
+from autotune.errors import AutotuneError
 
 SAME = ("n",)
 
@@ -44,14 +39,6 @@ def curves(study):
         (t.number, t.batch, t.state, t.seed, t.recipe, [(p.at, p.metrics) for p in t.curve], t.reason)
         for t in study.trials
     ]
-
-
-def weights(study):
-    """The last tensors of the best trials, bit by bit."""
-    best = sorted(study.trials, key=lambda t: -(t.value or 0))[:3]
-    paths = [study.path / t.curve[-1].checkpoint for t in best if t.curve[-1].checkpoint]
-    assert paths
-    return [{n: v.tobytes() for n, v in autotune.read_checkpoint(path).tensors().items()} for path in paths]
 
 
 def test_a_batch_counts_as_one_and_all_its_trials_are_kept(plan):
@@ -83,37 +70,6 @@ def test_a_larger_total_goes_on_and_a_reader_sees_the_same(plan):
     study = run_search(plan(batch=4, trials=2, epochs=2))
     assert len(batches(study)) == 2
     assert curves(read(study.path, plan(name="other", trials=1).plugins)) == curves(study)
-
-
-def test_what_fills_a_batch_depends_on_the_seed_alone(plan, tmp_path):
-    """The same study draws the same batch, another seed another one; the good recipes to try first stay as they are."""
-    make = lambda runs, **more: run_search(  # noqa: E731
-        plan(batch=6, trials=2, epochs=1, runs=tmp_path / runs, first=[{"x": 0.25, "n": 5}], **more)
-    )
-    one, two, three = make("a"), make("b"), make("c", seed=7)
-    assert curves(one) == curves(two)
-    assert (one.trials[0].recipe["x"], one.trials[0].recipe["n"]) == (0.25, 5)
-    assert [t.recipe for t in one.trials] != [t.recipe for t in three.trials]
-
-
-def test_half_of_a_batch_lies_near_its_leader(plan):
-    """Every other member is at most an eighth of the range away, the rest are spread over it."""
-    study = run_search(plan(batch=64, same=SAME, trials=1, epochs=1, pruner="none"))
-    lead, *rest = [t.recipe["x"] for t in study.trials]
-    assert len(rest) == 63
-    assert all(abs(x - lead) <= NEAR + 1e-9 for x in rest[1::2])
-    far = np.sort(rest[::2])
-    assert np.diff([0, *far, 1]).max() < 0.1
-
-
-def test_points_are_even():
-    """In every dimension, 64 points leave no large gap, and another seed begins elsewhere."""
-    points = even_points(64, 6, seed=3)
-    assert points.shape == (64, 6)
-    assert ((points >= 0) & (points < 1)).all()
-    for column in points.T:
-        assert np.diff(np.concatenate([[0], np.sort(column), [1]])).max() < 0.12
-    assert not np.array_equal(points, even_points(64, 6, seed=4))
 
 
 def test_the_sampler_is_told_of_the_best_few(plan):
@@ -163,7 +119,6 @@ def test_losers_leave_the_batch(plan, fake_many):
 
 def test_time_is_shared_out(plan, fake_many):
     """The seconds of a batch's trials add up to what it took, so that reports do not count it many times."""
-    import time
 
     def many(recipes, data, runs):
         for told in fake_many(recipes, data, runs):
@@ -202,58 +157,6 @@ def test_observers_hear_of_every_trial_but_the_study_is_read_once_an_epoch(plan)
     assert [(at, number) for at, number, _ in seen.epochs] == [(at, n) for at in (1, 2) for n in range(5)]
     assert len({id(study) for _, _, study in seen.epochs}) == 2
     assert seen.ended == [(n, "complete") for n in range(5)]
-
-
-class Picky(Recipe):
-    """Refuses some combinations, and says in which batch it may be."""
-
-    x: Annotated[float, Float(0.0, 1.0)] = Field(0.5, description="The higher the better.")
-    n: Annotated[int, Int(1, 9)] = Field(5, description="Above 6 it is trained alone.")
-
-    @model_validator(mode="after")
-    def _check(self):
-        if self.x > 0.9:
-            raise ValueError("x is too high")
-        return self
-
-
-def test_what_does_not_fit_is_left_out(plan):
-    """Members that the recipe refuses, or that could not be trained together, are not made."""
-    size = lambda recipe: 16 if recipe.n <= 6 else 1  # noqa: E731
-    study = run_search(plan(offered=Picky, batch=size, trials=1, epochs=1, sampler="random"))
-    assert 2 < len(study.trials) < 16
-    assert all(t.recipe["x"] <= 0.9 and t.recipe["n"] <= 6 for t in study.trials)
-    assert {t.state for t in study.trials} == {"complete"}
-
-
-@pytest.mark.parametrize("how", ["one", "nothing varies", "fixed"])
-def test_who_has_no_batch_is_trained_alone(plan, how):
-    """Where the trainer takes one, or nothing outside `same` is searched, `fit` is asked."""
-
-    def many(recipes, data, runs):
-        raise AssertionError("fit_many is not asked")
-
-    asked = {
-        "one": {"batch": lambda recipe: 1},
-        "nothing varies": {"batch": 8, "same": ("x", "n")},
-        "fixed": {"batch": 8, "same": ("n",), "fixed": {"x": 0.5}},
-    }[how]
-    study = run_search(plan(many=many, trials=2, epochs=1, **asked))
-    assert [(t.state, t.batch) for t in study.trials] == [("complete", None)] * 2
-
-
-@pytest.mark.parametrize(
-    ("batch", "said"),
-    [
-        (lambda recipe: 1 // 0, "batch raised ZeroDivisionError"),
-        (lambda recipe: 0.5, "batch returned 0.5, not a whole"),
-    ],
-)
-def test_a_trainer_that_cannot_say_how_many_fails(plan, batch, said):
-    """The trial fails, with what is wrong with the trainer's function."""
-    (trial,) = run_search(plan(batch=batch, trials=1, epochs=1)).trials
-    assert (trial.state, trial.failure.kind) == ("failed", "plugin")
-    assert said in trial.failure.reason
 
 
 def test_one_fails_alone(plan, fake_many):
@@ -337,173 +240,6 @@ def test_a_batch_that_failed_counts_once_towards_five_in_a_row(plan):
         run_search(plan(many=raising, batch=8, same=SAME, trials=9, epochs=3, name="other"))
 
 
-@pytest.mark.parametrize("pruner", ["none", "halving"])
-def test_ctrl_c_pauses_all_and_all_go_on_together(plan, fake_many, tmp_path, pruner):
-    """After a signal every member waits; the next call resumes them, and ends as if nothing had been."""
-
-    def many(recipes, data, runs):
-        for told in fake_many(recipes, data, runs):
-            if runs[0].resume is None and max(e.at for e in told.values()) == 2 and stop:
-                signal.raise_signal(signal.SIGINT)
-            yield told
-
-    stop = True
-    kind = {"many": many, "batch": 6, "same": SAME, "trials": 2, "epochs": 4, "pruner": pruner}
-    with pytest.raises(Interrupted, match="stopped by SIGINT"):
-        run_search(plan(runs=tmp_path / "a", **kind))
-    study = read(tmp_path / "a" / "study", plan(name="other", trials=1).plugins)
-    assert [(t.state, t.reason) for t in study.trials] == [("running", "waits: SIGINT came at epoch 2 of 4")] * 6
-    stop = False
-    study = run_search(plan(runs=tmp_path / "a", **kind))
-    assert [t.attempts for t in study.trials] == [2] * 6 + [1] * 6
-    whole = run_search(plan(runs=tmp_path / "b", **kind))
-    assert curves(study) == curves(whole)
-    assert weights(study) == weights(whole)
-
-
-def test_the_deadline_cuts_all(plan, fake_many):
-    """When the time is up every member waits with what it has."""
-    import time
-
-    def many(recipes, data, runs):
-        for told in fake_many(recipes, data, runs):
-            time.sleep(0.2)
-            yield told
-
-    study = run_search(plan(many=many, batch=4, same=SAME, time=3.0, epochs=500, pruner="none"))
-    assert study.state == "done"
-    assert [t.state for t in study.trials] == ["running"] * 4
-    assert all("the time ran out" in t.reason and t.curve for t in study.trials)
-
-
-class Death(BaseException):
-    """The end of a process."""
-
-
-def test_who_is_ahead_goes_back_to_the_others(plan, fake_many, tmp_path):
-    """Killed while an epoch was recorded, or with a checkpoint lost, all resume at one epoch, and end the same."""
-    died = []
-
-    def many(recipes, data, runs):
-        starts = {0.0 if run.resume is None else run.resume.facts["epochs_done"] for run in runs}
-        assert len(starts) == 1
-        died.append((len(runs), starts.pop()))
-        yield from fake_many(recipes, data, runs)
-
-    kind = {"many": many, "batch": 5, "same": SAME, "trials": 1, "epochs": 5, "pruner": "none"}
-    from autotune.engine import working
-
-    real, count = working.attempt.add_point, []
-
-    def recording(folder, point, **more):
-        count.append(point)
-        if len(count) == 18:  # three epochs of five, and three points of the fourth
-            raise Death
-        real(folder, point, **more)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(working.attempt, "add_point", recording)
-        with pytest.raises(Death):
-            run_search(plan(runs=tmp_path / "a", **kind))
-    lost = tmp_path / "a" / "study" / "trials" / "00003" / "attempt-1" / "checkpoint-3.safetensors"
-    lost.write_bytes(b"cut")
-    study = run_search(plan(runs=tmp_path / "a", **kind))
-    assert died == [(5, 0.0), (5, 2.0)]
-    assert any("its bytes are not those" in note for note in study.trials[3].notes)
-    whole = run_search(plan(runs=tmp_path / "b", **kind))
-    assert curves(study) == curves(whole)
-    assert weights(study) == weights(whole)
-
-
-def test_who_has_nothing_to_go_on_from_is_trained_apart(plan, fake_many, tmp_path, monkeypatch):
-    """A member that lost all its checkpoints begins anew; the others wait for it and then go on from theirs."""
-    from autotune.engine import working
-
-    monkeypatch.setattr(working, "SETTLE", 0.0)
-    died = []
-
-    def many(recipes, data, runs):
-        start = 0.0 if runs[0].resume is None else runs[0].resume.facts["epochs_done"]
-        died.append((len(runs), start))
-        for told in fake_many(recipes, data, runs):
-            if len(died) == 1 and told[0].at == 3:
-                raise Death
-            yield told
-
-    kind = {"many": many, "batch": 3, "same": SAME, "trials": 1, "epochs": 4, "pruner": "none"}
-    with pytest.raises(Death):
-        run_search(plan(runs=tmp_path / "a", **kind))
-    for path in (tmp_path / "a" / "study" / "trials" / "00001" / "attempt-1").glob("checkpoint-*"):
-        path.unlink()
-    study = run_search(plan(runs=tmp_path / "a", **kind))
-    assert died == [(3, 0.0), (1, 0.0), (2, 2.0)]
-    died.append("whole")
-    assert curves(study) == curves(run_search(plan(runs=tmp_path / "b", **kind)))
-
-
-@pytest.mark.parametrize(
-    "where", ["claim_trial", "write", "add_trial", "begin", "finish", "conclude", "thin_study", "copy", "told"]
-)
-def test_a_batch_that_died_between_its_steps_goes_on(plan, tmp_path, where):
-    """Wherever a search dies while it makes, ends or tells of a batch, the next call ends like an undisturbed one."""
-    from autotune.engine import batch, concluding, working
-
-    # a folder that a death left behind takes a number, and by its number a loser goes on as an audit
-    pruner = "none" if where in ("write", "add_trial") else "halving"
-    kind = {"batch": 4, "same": SAME, "trials": 2, "epochs": 4, "pruner": pruner}
-    owner, name, survives = {
-        "claim_trial": (batch.attempt, "claim_trial", 2),
-        "write": (TrialPlan, "write", 2),
-        "add_trial": (optuna.Study, "add_trial", 1),
-        "begin": (working.attempt, "begin", 2),
-        "finish": (working.attempt, "finish", 1),
-        "conclude": (working, "conclude", 0),
-        "thin_study": (concluding, "thin_study", 0),
-        "copy": (batch, "_copy", 1),
-        "told": (optuna.Study, "tell", 2),
-    }[where]
-    real, left = getattr(owner, name), [survives]
-
-    def dying(*args, **more):
-        if not left[0]:
-            raise Death
-        left[0] -= 1
-        return real(*args, **more)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, name, dying)
-        with pytest.raises(Death):
-            run_search(plan(runs=tmp_path / "a", **kind))
-    study = run_search(plan(runs=tmp_path / "a", **kind))
-    whole = run_search(plan(runs=tmp_path / "b", **kind))
-
-    def told(found):
-        place = {t.number: i for i, t in enumerate(found.trials)}
-        return [
-            (place.get(t.batch), t.state, t.seed, t.recipe, [(p.at, p.metrics) for p in t.curve]) for t in found.trials
-        ]
-
-    assert told(study) == told(whole)
-    copies = [[t.params for t in searched(s) if COPY_OF in t.user_attrs] for s in (study, whole)]
-    assert copies[0] == copies[1]
-
-
-def test_what_the_disk_is_known_to_have_is_kept(plan, fake_many, monkeypatch):
-    """While a batch runs, each keeps its newest two checkpoints, its best, and the newest that was waited for."""
-    from autotune.engine import working
-
-    held = []
-
-    def many(recipes, data, runs):
-        for told in fake_many(recipes, data, runs):
-            monkeypatch.setattr(working, "SETTLE", 0.0 if told[0].at == 2 else 1e9)
-            yield told
-            held.append([sorted(path.name for path in run.folder.glob("*.safetensors")) for run in runs])
-
-    run_search(plan(many=many, batch=3, same=SAME, trials=1, epochs=6, pruner="none"))
-    assert held[4] == [[f"checkpoint-{n}.safetensors" for n in (2, 4, 5)]] * 3
-
-
 def test_checkpoints_are_thinned_out(plan):
     """After a batch, only the best few trials and the leader's end keep theirs."""
     study = run_search(plan(batch=16, same=SAME, trials=2, epochs=4, pruner="none"))
@@ -515,7 +251,6 @@ def test_checkpoints_are_thinned_out(plan):
 
 def test_a_follower_that_leads_is_trained_longer(plan, fake_many, fake_fit):
     """At the end of the time the best trial goes on alone from what its batch saved, even if another led it."""
-    import time
 
     def many(recipes, data, runs):
         for told in fake_many(recipes, data, runs):
