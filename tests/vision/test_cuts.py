@@ -118,6 +118,13 @@ class Assigned(Net):
         return self.end(self.top(x))
 
 
+class Skipping(Net):
+    """The top takes the images too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.end(self.top(self.low(x)) + x[:, :1, ::4, ::4] + x[:, 2:, ::4, ::4])
+
+
 class Eager(Net):
     """The top's first layer works in place on what crosses."""
 
@@ -158,7 +165,7 @@ class Hidden(Net):
         return self.end(self.top(x + torch.from_numpy(np.ones(4, np.float32))))
 
 
-@pytest.mark.parametrize("network", [Net, Tokens, Windows, Branches, Functional, Table, Assigned, Eager])
+@pytest.mark.parametrize("network", [Net, Tokens, Windows, Branches, Functional, Table, Assigned, Eager, Skipping])
 @pytest.mark.parametrize("drop", [0.0, 0.4])
 @pytest.mark.parametrize("unfreeze", [0, 1])
 def test_the_parts_compute_what_the_whole_computes(network: type[Net], drop: float, unfreeze: int) -> None:
