@@ -132,7 +132,10 @@ def autotune_trial_started(study: Study, trial: Trial) -> None:
 
 @hookspec
 def autotune_epoch_finished(study: Study, trial: Trial, epoch: Epoch) -> None:
-    """A trial yielded an epoch; the trial's curve includes it."""
+    """A trial yielded an epoch; the trial's curve includes it.
+
+    The trials of a batch are told of one after the other, with the same study.
+    """
 
 
 @hookspec

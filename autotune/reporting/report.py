@@ -194,14 +194,20 @@ def _ended(study: Study) -> str:
 
 
 def _endings(trials: Sequence[Trial]) -> Iterator[Sequence[object]]:
-    """A row for each trial that did not run to its end; those of a batch that were pruned share one."""
+    """A row for each trial that did not run to its end; followers in a batch that were pruned share one."""
     for t in trials:
         if t.follows and t.state == "pruned":
             same = [other for other in trials if other.follows and other.batch == t.batch and other.state == "pruned"]
             if t is same[0]:
                 scores = sorted(other.value for other in same if other.value is not None)
                 span = f"{cell(scores[0])} to {cell(scores[-1])}" if scores else None
-                yield f"{len(same)} with {t.batch}", "pruned", max(map(numbers.epochs, same)), span, "in their batch"
+                yield (
+                    f"{len(same)} with {t.batch}",
+                    "pruned",
+                    max(map(numbers.epochs, same)),
+                    span,
+                    "beaten in their batch, or by others",
+                )
             continue
         why = f"{t.failure.kind}: {t.failure.reason}" if t.failure else t.reason
         if t.state != "complete" or why:
