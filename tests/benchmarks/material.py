@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ class Settings:
         rounds: Rounds that count.
         img_size: Side of the network's input.
         batch: Images a step.
+        most: Training images of an epoch of full fine-tuning (P4, P5): a rate needs no more.
         minutes: Budget of one search (P6).
         seeds: Seeds of the searches (P6).
         quick: Whether it is enough to see that it runs.
@@ -43,6 +44,7 @@ class Settings:
     rounds: int = 5
     img_size: int = 96
     batch: int = 64
+    most: int = 2560
     minutes: float = 15.0
     seeds: tuple[int, ...] = (0, 1, 2)
     quick: bool = False
@@ -122,6 +124,14 @@ class Material:
     def labels(self) -> Tensor:
         """Labels of the training images, int64 [N]."""
         return torch.from_numpy(self.train.labels.copy())
+
+    @functools.cached_property
+    def fewer(self) -> autotune.Data:
+        """The same with at most `Settings.most` training images, evenly taken."""
+        task, most = self.data.task, self.settings.most
+        chosen = range(0, len(task.train), max(1, -(-len(task.train) // most)))
+        fewer = replace(task, train=task.train.take(chosen))
+        return autotune.Data(tasks=(fewer,), fingerprint=f"{self.data.fingerprint}-{len(chosen)}")
 
     def files(self, split: autotune.Split) -> Sequence[Path]:
         """The PNG files of a side, in its order."""

@@ -1,9 +1,11 @@
 """Measures what autotune promises of its speed, in alternation with bare loops: one command, a table and JSON.
 
-python tests/benchmarks/run.py                     # P1 to P5, P7, P8: about an hour on two quiet cores
-python tests/benchmarks/run.py P1 P3 --quick       # 240 images, two rounds: does it run?
-python tests/benchmarks/run.py P6 --minutes 15     # three seeds of 15 minutes a side; goes on where it stopped
-python tests/benchmarks/run.py P9                  # every family of networks
+    python tests/benchmarks/run.py                     # P1 to P5, P7, P8: over an hour on two quiet cores
+    python tests/benchmarks/run.py P1 P3 --quick       # 240 images, two rounds: does it run?
+    python tests/benchmarks/run.py P6 --minutes 15     # three seeds, 15 minutes a baseline; goes on where it stopped
+    python tests/benchmarks/run.py P9                  # every family of networks
+
+It ends with 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -98,6 +100,8 @@ def machine() -> dict[str, Any]:
     import timm
     import torch
 
+    here = Path(__file__).parent
+    commit = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True)
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "cpu": model[0].partition(":")[2].strip() if model else platform.processor(),
@@ -105,6 +109,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
+        "commit": commit.stdout.strip() or None,
         "torch": torch.__version__,
         "timm": timm.__version__,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

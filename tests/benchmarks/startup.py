@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,24 +74,25 @@ class Search:
 
 
 def words(material: Material) -> list[str]:
-    """What stands after ``autotune search`` for one head-only trial of one epoch."""
-    return [str(material.folder), f"backbones=['{BACKBONE}']", f"img_size={material.settings.img_size}",
-            "fixed.unfreeze_share=0.0", "epochs=1", "--trials", "1"]  # fmt: skip
+    """What stands after ``autotune search``: an ordinary study, which begins with the head alone."""
+    size = material.settings.img_size
+    return [str(material.folder), f"backbones=['{BACKBONE}']", f"img_size={size}", "--time", "15m"]
 
 
 def head_only(material: Material, runs: Path) -> float:
-    """Runs a search of one head-only trial; seconds from the process's start to its first epoch."""
+    """Begins a search; seconds from the process's start to the first epoch that trained the head alone."""
     search = Search(words(material), runs)
     try:
-        for at, _ in search.points():
-            return at
+        for at, point in search.points():
+            if tomllib.loads((point["trial"] / "recipe.toml").read_text())["recipe"]["unfreeze"] == 0:
+                return at
         raise search.failed()
     finally:
         search.end()
 
 
 LISTING = """
-import os, pathlib, sys
+import os, pathlib, signal, sys
 import autotune
 from autotune.cli import main
 
@@ -99,6 +101,7 @@ class Lister:
     def autotune_epoch_finished(self):
         names = [n for n, m in list(sys.modules.items()) if getattr(getattr(m, "__spec__", None), "name", None) == n]
         pathlib.Path(os.environ["LIST"]).write_text("\\n".join(names))
+        os.kill(os.getpid(), signal.SIGINT)
 
 autotune.register(Lister())
 main()
@@ -126,8 +129,10 @@ def imported(material: Material, runs: Path) -> list[str]:
         [COMMAND[0], "-c", LISTING, "search", *words(material), "--quiet", "--runs", str(runs)],
         env={**os.environ, "LIST": str(listed)},
         stdout=subprocess.DEVNULL,
-        check=True,
+        stderr=subprocess.DEVNULL,
     )
+    if not listed.exists():
+        raise SystemExit("autotune search ended without an epoch: run it by hand to see why")
     return listed.read_text().split()
 
 

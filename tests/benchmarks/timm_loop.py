@@ -9,6 +9,7 @@ float32 and the default memory layout.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,6 +77,8 @@ class TimmLoop:
         self.optimizer = create_optimizer_v2(self.model, opt="sgd", lr=0.05, weight_decay=2e-5, momentum=0.9)
         self.loss: nn.Module = LabelSmoothingCrossEntropy(0.1)
         config = self.model.pretrained_cfg
+        # Four loader processes are train.py's default whatever the machine has.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
         self.loader = create_loader(
             ImageDataset("", reader=Files(paths, labels)),
             input_size=(3, img_size, img_size),

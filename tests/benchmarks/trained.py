@@ -74,14 +74,22 @@ class Training:
         material: Data and backbone.
         sampled: What the recipe differs in from its defaults.
         epochs: The length of the trial.
+        fewer: Trains on `Material.fewer` images.
         without_cache: Trains as a network does that cannot be cut: everything is computed in every epoch.
     """
 
     def __init__(
-        self, material: Material, *, epochs: int = EPOCHS, without_cache: bool = False, **sampled: Any
+        self,
+        material: Material,
+        *,
+        epochs: int = EPOCHS,
+        fewer: bool = False,
+        without_cache: bool = False,
+        **sampled: Any,
     ) -> None:
         plan = material.plan
         self.without_cache = without_cache
+        data = material.fewer if fewer else material.data
         self.folder = Path(tempfile.mkdtemp(prefix="trial-", dir=material.settings.work))
         self.recipe = plan.recipe(sampled)
         self.run = TimedRun(
@@ -92,7 +100,7 @@ class Training:
         )
         self.run.cache = plan.cache
         plan.cache.mkdir(parents=True, exist_ok=True)
-        self._epochs: Generator[Epoch, None, None] = ClassifyTrainer().fit(self.recipe, material.data, self.run)
+        self._epochs: Generator[Epoch, None, None] = ClassifyTrainer().fit(self.recipe, data, self.run)
 
     def epoch(self) -> Timed:
         """Trains the next epoch."""

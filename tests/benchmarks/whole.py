@@ -26,7 +26,7 @@ class Full:
         """The next epoch."""
         if self.training is None:
             # The head's own phase is another one, measured by P1.
-            self.training = Training(self.material, unfreeze=BLOCKS, head_epochs=0, **self.sampled)
+            self.training = Training(self.material, unfreeze=BLOCKS, fewer=True, head_epochs=0, **self.sampled)
         return {self.name: self.training.epoch().rate}
 
     def notes(self) -> list[str]:
@@ -52,8 +52,8 @@ class Timm:
         if self.loop is None:
             torch.manual_seed(0)
             self.loop = TimmLoop(
-                material.files(material.train),
-                material.labels.tolist(),
+                material.files(material.fewer.task.train),
+                material.fewer.task.train.labels.tolist(),
                 weights=material.weights,
                 classes=material.classes,
                 img_size=material.settings.img_size,
@@ -81,8 +81,13 @@ class Resident:
             torch.manual_seed(0)
             module = bare.training_mode(bare.network(material.weights, material.classes), self.bn)
             self.made = module, bare.fused_adamw(module)
+        count = len(material.fewer.task.train)
         rate = bare.train_epoch(
-            *self.made, material.inputs, material.labels, batch_size=material.settings.batch, dtype=material.dtype
+            *self.made,
+            material.inputs[:count],
+            material.labels[:count],
+            batch_size=material.settings.batch,
+            dtype=material.dtype,
         )
         return {self.name: rate}
 
