@@ -33,8 +33,22 @@ OVERSIZE = 1.5
 """How much larger than the network's input policies see images, so that a crop still has pixels to show."""
 SAMPLE = 256
 CHUNK = 256
+LARGE = 2**19
+"""Bytes of a decoded image above which it is resized as soon as it is decoded."""
 
 Rows: TypeAlias = tuple[torch.Tensor, ...]
+
+
+def _shape(image: torch.Tensor | Rows) -> torch.Size | None:
+    return image.shape if isinstance(image, torch.Tensor) else None
+
+
+def _joined(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One tensor of all; images whose channels lie innermost stay so."""
+    joined = torch.cat(list(tensors))
+    if joined.ndim == 4 and tensors[0].is_contiguous(memory_format=torch.channels_last):
+        return joined.contiguous(memory_format=torch.channels_last)
+    return joined
 
 
 def to_array(image: npt.NDArray[np.uint8]) -> torch.Tensor:
@@ -60,7 +74,7 @@ class Decoded:
 
     Args:
         split: The side.
-        row: Makes the tensors of one row from an image uint8 [3, H, W].
+        make: Makes the tensors of rows, [N, ...] each, from images of one size, uint8 [N, 3, H, W].
         facts: json types; with the side they decide the rows.
         cache: Where rows are kept; None keeps them in an eighth of the memory.
         keep_going: Asked while rows are made; when it says no, what is asked for is decoded on the spot.
@@ -70,14 +84,14 @@ class Decoded:
     def __init__(
         self,
         split: Split,
-        row: Callable[[torch.Tensor], Rows],
+        make: Callable[[torch.Tensor], Rows],
         facts: dict[str, Any],
         cache: ArrayCache | None,
         *,
         keep_going: Callable[[], bool],
         note: Callable[[str], None],
     ) -> None:
-        self.split, self.row, self.facts, self.cache = split, row, facts, cache
+        self.split, self.make, self.facts, self.cache = split, make, facts, cache
         self.keep_going, self.note = keep_going, note
         self._kept: Arrays | None = None
         self._room = True
@@ -113,14 +127,18 @@ class Decoded:
             yield self._decode(range(start, min(start + CHUNK, len(self.split))))
 
     def _decode(self, indices: Sequence[int]) -> Rows:
-        rows = self._threads.map(lambda i: self.row(to_array(self.split.image(i))), indices)
-        return tuple(self._stacked(tensors) for tensors in zip(*rows, strict=True))
+        """Rows made at once where the images are alike: that takes a third of the time and gives the same bits."""
+        found = list(self._threads.map(self._image, indices))
+        alike = [image for image in found if isinstance(image, torch.Tensor) and image.shape == _shape(found[0])]
+        if len(alike) == len(found):
+            return self.make(torch.stack([image.permute(1, 2, 0) for image in alike]).permute(0, 3, 1, 2))
+        each = self._threads.map(lambda image: image if isinstance(image, tuple) else self.make(image[None]), found)
+        return tuple(_joined(tensors) for tensors in zip(*each, strict=True))
 
-    def _stacked(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-        """One tensor of all; images whose channels lie innermost stay so."""
-        if tensors[0].ndim == 3 and not tensors[0].is_contiguous():
-            return torch.stack([tensor.permute(1, 2, 0) for tensor in tensors]).permute(0, 3, 1, 2)
-        return torch.stack(list(tensors))
+    def _image(self, index: int) -> torch.Tensor | Rows:
+        """An image uint8 [3, H, W]; a large one is made a row here, so that few of its size are held at once."""
+        image = to_array(self.split.image(index))
+        return image if image.nbytes <= LARGE else self.make(image[None])
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
@@ -131,9 +149,8 @@ def evaluated(split: Split, preprocess: Preprocess, cache: ArrayCache | None, **
     """Rows of one tensor: exactly what evaluation sees, uint8 [N, 3, S, S], channels_last."""
     view = evaluation_view(preprocess)
 
-    def row(image: torch.Tensor) -> Rows:
-        # Channels innermost, as the network wants them.
-        return (view(image).permute(1, 2, 0).contiguous().permute(2, 0, 1),)
+    def make(images: torch.Tensor) -> Rows:
+        return (view(images).contiguous(memory_format=torch.channels_last),)
 
     facts = {
         "what": "images as evaluation sees them",
@@ -142,21 +159,21 @@ def evaluated(split: Split, preprocess: Preprocess, cache: ArrayCache | None, **
         "interpolation": preprocess.interpolation,
         "images": len(split),
     }
-    return Decoded(split, row, facts, cache, **asked)
+    return Decoded(split, make, facts, cache, **asked)
 
 
 def sources(split: Split, preprocess: Preprocess, cache: ArrayCache | None, **asked: Any) -> Decoded:
     """Rows of two tensors: pixels uint8 [N, 3, H, W], and the sizes that they had, height and width, int32 [N, 2]."""
     shapes = Shapes(split, round(preprocess.img_size * OVERSIZE))
 
-    def row(image: torch.Tensor) -> Rows:
-        size = torch.tensor(image.shape[-2:], dtype=torch.int32)
-        if tuple(image.shape[-2:]) != shapes.common:
-            image = tvf.resize(image, list(shapes.common), antialias=True)
-        return image.contiguous(), size
+    def make(images: torch.Tensor) -> Rows:
+        sizes = torch.tensor(images.shape[-2:], dtype=torch.int32).repeat(len(images), 1)
+        if tuple(images.shape[-2:]) != shapes.common:
+            images = tvf.resize(images, list(shapes.common), antialias=True)
+        return images.contiguous(), sizes
 
     facts = {"what": "images for augmentation", "size": shapes.largest, "images": len(split)}
-    return Decoded(split, row, facts, cache, **asked)
+    return Decoded(split, make, facts, cache, **asked)
 
 
 class Shapes:
