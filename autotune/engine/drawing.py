@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Recipes in a batch, whatever the trainer would take."""
+FULL = 900.0
+"""Seconds of a study's time from which a batch is as large as it may be; shorter studies take a share of it."""
 NEAR = 0.125
 """How far from the first recipe its neighbours lie at most, as a share of each range."""
 
@@ -73,6 +75,8 @@ def draw(plan: Plan, sampled: Mapping[str, Scalar], recipe: Recipe, *, seed: int
         PluginError: The trainer cannot say how many it takes.
     """
     spec, most = plan.trainer, batch_size(plan.trainer, recipe)
+    if plan.config.time is not None:
+        most = max(1, min(most, round(MOST * plan.config.time / FULL)))
     names = [name for name in plan.space if name in sampled and name not in spec.same]
     if most < 2 or not names:
         return ()

@@ -9,7 +9,7 @@ import pytest
 
 import autotune
 from autotune import Diverged, Epoch
-from autotune.engine import run_search
+from autotune.engine import drawing, run_search
 from autotune.engine.batch import TOLD
 from autotune.engine.context import COPY_OF
 from autotune.engine.recipes import TrialPlan
@@ -249,8 +249,9 @@ def test_checkpoints_are_thinned_out(plan):
     assert not list(study.path.glob("trials/*/*/.*part"))
 
 
-def test_a_follower_that_leads_is_trained_longer(plan, fake_many, fake_fit):
+def test_a_follower_that_leads_is_trained_longer(plan, fake_many, fake_fit, monkeypatch):
     """At the end of the time the best trial goes on alone from what its batch saved, even if another led it."""
+    monkeypatch.setattr(drawing, "FULL", 6.0)
 
     def many(recipes, data, runs):
         for told in fake_many(recipes, data, runs):

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 import autotune
-from autotune.engine import run_search
+from autotune.engine import drawing, run_search
 from autotune.engine.context import COPY_OF
 from autotune.engine.recipes import TrialPlan
 from autotune.engine.search import read
@@ -64,8 +64,9 @@ def test_ctrl_c_pauses_all_and_all_go_on_together(plan, fake_many, tmp_path, pru
     assert weights(study) == weights(whole)
 
 
-def test_the_deadline_cuts_all(plan, fake_many):
+def test_the_deadline_cuts_all(plan, fake_many, monkeypatch):
     """When the time is up every member waits with what it has."""
+    monkeypatch.setattr(drawing, "FULL", 3.0)
 
     def many(recipes, data, runs):
         for told in fake_many(recipes, data, runs):

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from autotune import Float, Int, Recipe
 from autotune.engine import run_search
-from autotune.engine.drawing import NEAR, even_points
+from autotune.engine.drawing import NEAR, draw, even_points
 
 SAME = ("n",)
 
@@ -66,6 +66,14 @@ def test_what_does_not_fit_is_left_out(plan):
     assert 2 < len(study.trials) < 16
     assert all(t.recipe["x"] <= 0.9 and t.recipe["n"] <= 6 for t in study.trials)
     assert {t.state for t in study.trials} == {"complete"}
+
+
+@pytest.mark.parametrize(("time", "members"), [(None, 64), (3600.0, 64), (225.0, 16), (5.0, 1)])
+def test_a_short_study_has_small_batches(plan, time, members):
+    """A quarter of an hour or more has room for 64 recipes at once, less time for its share of them."""
+    made = plan(batch=100, time=time, trials=1)
+    first = made.recipe({"x": 0.5, "n": 3})
+    assert 1 + len(draw(made, {"x": 0.5, "n": 3}, first, seed=1)) == members
 
 
 @pytest.mark.parametrize("how", ["one", "nothing varies", "fixed"])
