@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-POLICY = "OMP_WAIT_POLICY"
+POLICY, TURNS = "GOMP_SPINCOUNT", "10000"
 NAMES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9")
 USUAL = ("P1", "P2", "P3", "P4", "P5", "P7", "P8")
 TORCHS_OWN = "torch's own waiting policy"
@@ -45,7 +45,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--work", type=Path, default=Path("runs/benchmarks"), help="images, caches, and what P6 keeps between calls"
     )
     parser.add_argument("--bare", action="store_true", help="the baselines alone")
-    parser.add_argument("--own-policy", action="store_true", help=f"with {TORCHS_OWN}; autotune otherwise sets PASSIVE")
+    parser.add_argument("--own-policy", action="store_true", help=f"with {TORCHS_OWN}; autotune otherwise sets {POLICY}")
     chosen = parser.parse_args(words)
     chosen.names = list(dict.fromkeys(name.upper() for name in chosen.names)) or list(USUAL)
     if unknown := [name for name in chosen.names if name not in NAMES]:
@@ -62,7 +62,7 @@ def environment(chosen: argparse.Namespace) -> None:
         os.environ.pop(POLICY, None)
         import torch  # noqa: F401
     else:
-        os.environ[POLICY] = "PASSIVE"
+        os.environ[POLICY] = TURNS
 
 
 def benchmarks() -> dict[str, Callable[..., Iterator[Any]]]:
