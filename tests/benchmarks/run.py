@@ -45,7 +45,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--work", type=Path, default=Path("runs/benchmarks"), help="images, caches, and what P6 keeps between calls"
     )
     parser.add_argument("--bare", action="store_true", help="the baselines alone")
-    parser.add_argument("--own-policy", action="store_true", help=f"with {TORCHS_OWN}; autotune otherwise sets {POLICY}")
+    parser.add_argument("--own-policy", action="store_true", help=f"with {TORCHS_OWN}; autotune sets {POLICY}")
     chosen = parser.parse_args(words)
     chosen.names = list(dict.fromkeys(name.upper() for name in chosen.names)) or list(USUAL)
     if unknown := [name for name in chosen.names if name not in NAMES]:
