@@ -28,7 +28,8 @@ class Rung:
 
     Attributes:
         cut: The cut.
-        seconds: To compute one image's boundary from that of the rung before, or from the image.
+        seconds: To compute one image's boundary from that of the rung before, or from the image where the rung before
+            does not suffice.
         nbytes: Size of one image's boundary.
     """
 
@@ -52,7 +53,7 @@ def measure(cuts: Cuts, placement: Placement, images: torch.Tensor, depths: Sequ
         cuts: Where the network can be cut.
         placement: Where it is.
         images: A few normalised images float32 [N, 3, S, S] on the device.
-        depths: Numbers of unfrozen blocks, falling; those without a cut, or without a way to them, are left out.
+        depths: Numbers of unfrozen blocks, falling; those without a cut are left out.
     """
     rungs: list[Rung] = []
     values: tuple[torch.Tensor, ...] = (images,)
@@ -60,9 +61,9 @@ def measure(cuts: Cuts, placement: Placement, images: torch.Tensor, depths: Sequ
         cut = cuts.at(depth)
         if cut is None:
             continue
-        way = cuts.between(rungs[-1].cut, cut) if rungs else cut.prefix
+        way = cuts.between(rungs[-1].cut, cut) if rungs else None
         if way is None:
-            continue
+            way, values = cut.prefix, (images,)
         with torch.inference_mode(), placement.autocast():
             way(*values)
             began = _now(placement)

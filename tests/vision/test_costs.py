@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from autotune.vision import Cuts, Placement
 from autotune.vision.costs import measure, worth_keeping
 
@@ -33,11 +35,17 @@ def test_what_is_tiny_is_kept_without_a_look_at_the_clock():
 
 def test_rungs_are_timed_from_the_images_to_the_head(backbone, preprocess):
     """Every depth with a cut is a rung; sizes are those of one image's boundary."""
-    import torch
-
     module = backbone.build(3).eval()
     cuts = Cuts(module, backbone, img_size=16, folder=None)
     rungs = measure(cuts, Placement("cpu"), torch.randn(8, 3, 16, 16), range(1, -1, -1))
     assert [rung.cut.unfreeze for rung in rungs] == [1, 0]
     assert [rung.nbytes for rung in rungs] == [8 * 8 * 8 * 4, 16 * 4]
     assert all(rung.seconds > 0 for rung in rungs)
+
+
+def test_a_rung_that_the_one_before_does_not_lead_to_is_timed_from_the_image(backbone, monkeypatch):
+    """No depth with a cut is left out because the boundary before it does not suffice."""
+    cuts = Cuts(backbone.build(3).eval(), backbone, img_size=16, folder=None)
+    monkeypatch.setattr(cuts, "between", lambda shallow, deep: None)
+    rungs = measure(cuts, Placement("cpu"), torch.randn(8, 3, 16, 16), range(1, -1, -1))
+    assert [rung.cut.unfreeze for rung in rungs] == [1, 0]
