@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST = 64
 """Recipes in a batch, whatever the trainer would take."""
-FULL = 900.0
+FULL = 3600.0
 """Seconds of a study's time from which a batch is as large as it may be; shorter studies take a share of it."""
 NEAR = 0.125
 """How far from the first recipe its neighbours lie at most, as a share of each range."""
