@@ -1,8 +1,9 @@
 """``new_plugin``: what it writes is a plugin that is found, keeps the contract and can be searched."""
 
-from __future__ import re
+from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
