@@ -51,7 +51,7 @@ class Boundaries:
         self.cuts, self.weights, self.placement, self.cache, self.dtype = cuts, weights, placement, cache, dtype
         self.note = note
         self._rungs: list[Rung] | None = None
-        self._room = True
+        self._without_room: set[str] = set()
 
     def rungs(self, images: Images, deepest: int) -> list[Rung]:
         """The depths on the way to a boundary, timed on a few images."""
@@ -91,10 +91,12 @@ class Boundaries:
             None as soon as `keep_going` says False, and where there is no room for them.
         """
         found = self.find(images, cut, view)
-        if found is not None or not self._room:
+        if found is not None or self._named(images, cut, view)[0] in self._without_room:
             return found
-        source: tuple[Cut, Arrays] | None = None
         rungs = self.rungs(images, cut.unfreeze)
+        if self.dtype is not None:
+            rungs = rungs[-1:]  # what is rounded leads to no other boundary than its own
+        source: tuple[Cut, Arrays] | None = None
         for rung in reversed(rungs[:-1]):
             kept = self.find(images, rung.cut, view)
             if kept is not None:
@@ -111,11 +113,10 @@ class Boundaries:
                 continue
             room -= rung.nbytes
             arrays = self._build(images, rung.cut, view, source, keep_going)
-            if arrays is None:
-                return None
-            if last:
-                return arrays
-            source, since = (rung.cut, arrays), 0.0
+            if last or not keep_going():
+                return arrays if last else None
+            if arrays is not None:
+                source, since = (rung.cut, arrays), 0.0
         return None
 
     def _pays(self, rung: Rung, seconds: float, room: float) -> bool:
@@ -142,8 +143,8 @@ class Boundaries:
         try:
             arrays = self.cache.get(key, facts, len(images), produce, keep_going=keep_going)
         except NoRoom as error:
-            self._room = False
-            self.note(f"activations are computed anew in every epoch: {error}")
+            self._without_room.add(key)
+            self.note(f"activations of {len(images):,} images are computed anew in every epoch: {error}")
             return None
         if arrays is not None and arrays.note:
             self.note(arrays.note)

@@ -45,7 +45,7 @@ class Compiling:
         if self._eager is None:
             if left >= 1 and self._pays(seconds * left):
                 self._eager = (trained.forward, seconds)
-                trained.forward = torch.compile(trained.forward)
+                trained.forward = self._compiled(trained.forward)
                 self.note(f"compiled: an epoch takes {seconds:.3g} s, and {left:g} are left")
             return
         self._epochs += 1
@@ -55,6 +55,27 @@ class Compiling:
             trained.forward = forward
             self.wish = "never"
             self.note(f"compiled code is not used: {seconds:.3g} s an epoch, {before:.3g} s without")
+
+    def _compiled(self, eager: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """Compiled code, or, under ``auto``, the eager one from where a compiler fails, e.g. because there is none."""
+        from torch._dynamo.exc import TorchDynamoException
+
+        compiled, failed = torch.compile(eager), False
+
+        def forward(*inputs: torch.Tensor) -> torch.Tensor:
+            nonlocal failed
+            if failed:
+                return eager(*inputs)
+            try:
+                return compiled(*inputs)
+            except TorchDynamoException as error:
+                if self.wish == "always":
+                    raise
+                failed = True
+                self.note(f"not compiled: {str(error).strip().splitlines()[0]}")
+                return eager(*inputs)
+
+        return forward
 
     def _pays(self, seconds: float) -> bool:
         if self.wish == "auto":

@@ -27,8 +27,8 @@ class Mix:
         classes: Number of classes C.
         mixup: Alpha of mixup (Zhang et al. 2017, arXiv:1710.09412), at a boundary manifold mixup (Verma et al. 2018,
             arXiv:1806.05236); 0 is off.
-        cutmix: Alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); 0 is off. What has no height and width is mixed
-            in full instead.
+        cutmix: Alpha of CutMix (Yun et al. 2019, arXiv:1905.04899); 0 is off. Boxes are cut from maps [N, C, H, W] in
+            channels_last layout, as images and most boundaries are; anything else is mixed in full instead.
         brightness: Each sample is shifted by up to this share of its own range (the pointwise brightness of frozen
             feature augmentation; Bär et al. 2024, arXiv:2403.10519); 0 is off.
     """
@@ -55,7 +55,7 @@ class Mix:
             return inputs, labels
         alpha, cuts = chosen
         share = _beta(alpha)
-        if cuts and all(tensor.ndim == 4 for tensor in inputs):
+        if cuts and all(_is_map(tensor) for tensor in inputs):
             inputs, share = _cut(inputs, share)
         else:
             inputs = tuple(tensor.lerp(tensor.roll(1, 0), 1 - share) for tensor in inputs)
@@ -74,6 +74,11 @@ def make_mix(mixup: float, cutmix: float, classes: int, brightness: float = 0.0)
     if not (mixup or cutmix or brightness):
         return None
     return Mix(classes=classes, mixup=mixup, cutmix=cutmix, brightness=brightness)
+
+
+def _is_map(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is [N, C, H, W]: networks that work on [N, H, W, C] have it in the default layout."""
+    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
 
 
 def _beta(alpha: float) -> float:

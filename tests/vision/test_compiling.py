@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 
@@ -78,6 +80,26 @@ def test_what_is_slower_is_taken_back():
         compiling.after_epoch(trained, seconds, left=5)
     assert trained.forward is eager
     assert notes[1:] == ["compiled code is not used: 800 s an epoch, 700 s without"]
+
+
+def broken(graph, inputs):
+    """A compiler that is not there."""
+    raise OSError("no C++ compiler")
+
+
+@pytest.mark.parametrize("wish", ["auto", "always"])
+def test_a_compiler_that_fails_ends_no_training_unless_it_was_asked_for(wish, monkeypatch):
+    """Under ``auto`` the training goes on without, and a note says why; ``always`` fails."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=broken))
+    trained, notes = linear(), []
+    Compiling(wish, GPU, notes.append).after_epoch(trained, 1000.0, left=5)
+    epoch = functools.partial(train_epoch, trained, Points(), epoch=1, batch_size=16, seed=0, keep_going=lambda: True)
+    if wish == "always":
+        with pytest.raises(RuntimeError, match="no C\\+\\+ compiler"):
+            epoch()
+        return
+    assert epoch() == 40
+    assert [note for note in notes if note.startswith("not compiled")]
 
 
 @pytest.mark.slow

@@ -10,7 +10,8 @@ def batch(*shapes):
     """Tensors whose samples hold their own number, and labels 0 to 7."""
     numbers = torch.arange(8.0)
     tensors = tuple(numbers.view(-1, *[1] * (len(s))).expand(8, *s).clone() for s in shapes)
-    return tensors, torch.arange(8)
+    maps = torch.channels_last
+    return tuple(t.to(memory_format=maps) if t.ndim == 4 else t for t in tensors), torch.arange(8)
 
 
 def test_nothing_to_mix_is_none():
@@ -46,6 +47,16 @@ def test_cutmix_without_height_and_width_mixes_in_full():
     torch.manual_seed(0)
     (vectors,), wanted = Mix(classes=8, cutmix=1.0)(*batch((5,)))
     assert vectors[2, 0].item() == pytest.approx((wanted[2, 2] * 2 + wanted[2, 1] * 1).item())
+
+
+def test_cutmix_cuts_no_channels():
+    """A map [N, H, W, C], as Swin's are, has no box cut from its width and channels: it is mixed in full."""
+    torch.manual_seed(0)
+    (maps,), wanted = Mix(classes=8, cutmix=1.0)(
+        (torch.arange(8.0).view(8, 1, 1, 1).repeat(1, 4, 4, 12),), torch.arange(8)
+    )
+    assert len(maps[3].unique()) == 1
+    assert maps[3, 0, 0, 0].item() == pytest.approx((3 * wanted[3, 3] + 2 * wanted[3, 2]).item())
 
 
 def test_two_ways_take_turns():

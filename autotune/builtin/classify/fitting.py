@@ -189,7 +189,8 @@ class Fitting:
             if self.asking.reason in ("pause", "prune") or not seen:
                 return
             done, at = done + 1, math.floor(at) + seen / len(self.train)
-            compiling.after_epoch(self.trained, time.monotonic() - began, self.run.epochs - at)
+            if done > max(1, self.recipe.views):  # earlier epochs compute activations too, and tell nothing
+                compiling.after_epoch(self.trained, time.monotonic() - began, self.run.epochs - at)
             with self.trained.average.applied():
                 forward = self.module if self.cut is None else self.cut.suffix
                 probabilities = evaluate(self.module, check, self.placement, forward)
@@ -219,15 +220,14 @@ class Fitting:
         head = self.module.get_submodule(names[0])
         if cut is None or len(names) > 1 or len(cut.crossing) > 1 or not isinstance(head, torch.nn.Linear):
             return None
-        training = self.module.training
+        size = self.preprocess.img_size
+        images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
         self.module.eval()
-        with torch.inference_mode():
-            vectors = torch.randn(2, head.in_features, device=self.placement.device)
-            try:
-                same = torch.allclose(cut.suffix(vectors), head(vectors), rtol=1e-4, atol=1e-5)
-            except RuntimeError:  # the boundary has another shape: something lies between it and the head
-                same = False
-        self.module.train(training)
+        with torch.no_grad():
+            (vectors,) = cut.prefix(self.placement.tensor(images))
+            if vectors.shape != (2, head.in_features):
+                return None
+            same = torch.allclose(cut.suffix(vectors), head(vectors), rtol=1e-4, atol=1e-5)
         return head if same else None
 
     def go_on(self, trained: Trained, resume: Checkpoint) -> tuple[int, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -22,7 +23,8 @@ from autotune.vision import evaluate, fingerprint, train_epoch
 Inputs: TypeAlias = tuple[torch.Tensor, ...]
 
 STEPS = 2
-SHAPE = ("backbone", "unfreeze", "opt", "augment", "batch_size", "img_size", "bn")
+RATES = {"unfreeze_share", "lr", "lr_blocks", "layer_decay", "momentum", "weight_decay", "drop", "smoothing"}
+"""Fields that leave an epoch as long as it is."""
 
 
 def pace(recipe: ClassifyRecipe, task: Task, run: Run) -> float:
@@ -34,10 +36,11 @@ def pace(recipe: ClassifyRecipe, task: Task, run: Run) -> float:
     known = _read(path)
     if known is None:
         known = _measure(Fitting(recipe, task, run))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps({"train": known[0], "val": known[1]}))
-        os.replace(part, path)
+        with contextlib.suppress(OSError):  # a full disk, or somebody else's cache: it is measured again next time
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(f".{os.getpid()}")
+            part.write_text(json.dumps({"train": known[0], "val": known[1]}))
+            os.replace(part, path)
     return known[0] * len(task.train) + known[1] * len(task.val)
 
 
@@ -49,7 +52,7 @@ def _key(recipe: ClassifyRecipe, task: Task, run: Run) -> str:
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         images=[task.profile.height[1], task.profile.width[1]],
-        **{name: getattr(recipe, name) for name in SHAPE},
+        recipe=recipe.model_dump(mode="json", exclude=RATES),
     )
 
 
