@@ -195,7 +195,8 @@ def train_heads(
     heads, at = training.heads, training.resume(runs)
     watch = _Watch(heads, askings)
     while at < runs[0].epochs and watch.every():
-        wanted, seen = 1 + (fitting.recipe.head_epochs if training.passes == 0 else 0), 0
+        first = at < 1
+        wanted, seen = max(1, 1 + fitting.recipe.head_epochs - training.passes) if first else 1, 0
         for _ in range(wanted):
             seen += training.run(vectors.train, training.passes, watch)
             if watch.ended:
@@ -206,7 +207,8 @@ def train_heads(
         training.part(fail)
         if not heads.places:
             return
-        at = math.floor(at) + seen / (wanted * len(vectors.train))
+        share = seen / (wanted * len(vectors.train))
+        at = at + (1 - at) * share if first and share < 1 else math.floor(at) + share
         yield {
             place: training.epoch(place, runs[place], probabilities, at, seen)
             for place, probabilities in heads.probabilities(vectors.val)

@@ -32,9 +32,13 @@ def fit_many(
     fitting = Fitting(recipes[0], data.task, runs[0])
     vectors = Vectors.of(fitting)
     if vectors is None:
-        if fitting.asking.reason not in ("pause", "deadline"):
-            del fitting
+        reason = fitting.asking.reason
+        del fitting
+        if reason is None:
             yield from _one_by_one(recipes, data, runs, alone)
+        elif reason == "prune" and len(runs) > 1:
+            for told in fit_many(recipes[1:], data, runs[1:], alone=alone):
+                yield {place + 1: epoch for place, epoch in told.items()}
         return
     askings = [fitting.asking, *map(Asking, runs[1:])]
     if len(runs) > 1:

@@ -6,6 +6,7 @@ import torch
 from autotune import Diverged
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.head import HeadPhase
+from autotune.checkpoint import read_checkpoint
 from autotune.plugins import load_plugins
 from autotune.testing import TrainerCase, tiny_data
 from autotune.vision import averaged
@@ -109,3 +110,18 @@ def test_a_deadline_in_the_first_epoch_tells_its_share(tmp_path):
     (epoch,) = one.fit(one.run(tmp_path / "cut", stop_at=before + steps + 1, reason="deadline"))
     assert epoch.at == pytest.approx((steps + 1) / (7 * steps), abs=0.01)
     assert set(averaged(epoch.checkpoint.tensors("torch"))) >= {"classifier.weight", "classifier.bias"}
+
+
+def test_what_the_deadline_cut_from_the_first_epoch_is_made_up(tmp_path):
+    """Resumed within the first epoch, a head-only trial makes the passes that are left of it before it reports."""
+    one = case(unfreeze=0, epochs=2)
+    steps = -(-len(one.data.task.train) // 16)
+    watched = one.run(tmp_path / "watched")
+    next(one.trainer().fit(one.recipe, one.data, watched))
+    before = watched.asked - 7 * steps
+    cut = one.run(tmp_path / "cut", stop_at=before + 2 * steps, reason="deadline")
+    (partial,) = one.fit(cut)
+    assert 0 < partial.at < 1
+    resumed = one.run(tmp_path / "on", resume=read_checkpoint(cut.saved[-1].path, backbone=one.backbone))
+    assert [e.at for e in one.fit(resumed)] == [1, 2]
+    assert [c.facts["passes"] for c in resumed.saved] == [7, 8]

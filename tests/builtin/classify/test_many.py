@@ -131,6 +131,15 @@ def test_a_first_run_that_is_pruned_within_an_epoch_holds_nobody_up(tmp_path):
     assert [sorted(epochs) for epochs in rounds(some, runs)] == [[0, 1, 2]]
 
 
+def test_a_first_run_that_is_pruned_before_anything_is_known_leaves_a_batch(tmp_path):
+    """Told to prune while the features are computed, the first run leaves; the others are still trained at once."""
+    some = cases(*VARIED)
+    runs = runs_of(some, tmp_path, {0: {"stop_at": 1, "reason": "prune"}})
+    together = list(rounds(some, runs))
+    assert [sorted(epochs) for epochs in together] == [[1, 2, 3]] * 3
+    assert not runs[0].saved
+
+
 @pytest.mark.parametrize("who", [0, 2])
 def test_a_paused_batch_goes_on_bit_for_bit(tmp_path, who):
     """Told to pause, whichever run hears of it, all stop without yielding; resumed, all end as if undisturbed."""
