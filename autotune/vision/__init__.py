@@ -22,7 +22,11 @@ if TYPE_CHECKING:
         build_policy as build_policy,
     )
     from autotune.vision.average import Average as Average
-    from autotune.vision.boundary import Boundaries as Boundaries, BoundaryFeed as BoundaryFeed
+    from autotune.vision.boundary import (
+        Boundaries as Boundaries,
+        BoundaryFeed as BoundaryFeed,
+        BoundaryRows as BoundaryRows,
+    )
     from autotune.vision.compiling import Compiling as Compiling
     from autotune.vision.cuts import Cut as Cut, Cuts as Cuts
     from autotune.vision.decoded import evaluation_view as evaluation_view, to_array as to_array
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
     from autotune.vision.heads import build_module as build_module
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
     from autotune.vision.loop import Trained as Trained, evaluate as evaluate, train_epoch as train_epoch
-    from autotune.vision.manyheads import ManyHeads as ManyHeads
+    from autotune.vision.manyheads import ManyHeads as ManyHeads, Rows as Rows
     from autotune.vision.metrics import METRICS as METRICS, score as score
     from autotune.vision.mixing import Mix as Mix, make_mix as make_mix
     from autotune.vision.model import TorchModel as TorchModel
@@ -48,7 +52,7 @@ _HOMES = {
     "arrays": "ArrayCache Arrays NoRoom fingerprint",
     "augment": "POLICIES BatchPolicy build_batch_policy build_policy",
     "average": "Average",
-    "boundary": "Boundaries BoundaryFeed",
+    "boundary": "Boundaries BoundaryFeed BoundaryRows",
     "compiling": "Compiling",
     "cuts": "Cut Cuts",
     "decoded": "evaluation_view to_array",
@@ -58,7 +62,7 @@ _HOMES = {
     "heads": "build_module",
     "images": "Feed Images normalise",
     "loop": "Trained evaluate train_epoch",
-    "manyheads": "ManyHeads",
+    "manyheads": "ManyHeads Rows",
     "metrics": "METRICS score",
     "mixing": "Mix make_mix",
     "model": "TorchModel",

@@ -229,7 +229,7 @@ class BoundaryFeed:
                     yield self.boundaries.live(self.cut, inputs), labels
             return
         for part in shuffled(len(self), batch_size, images.seed, epoch):
-            yield self._rows(found, part), self.labels[images.placement.tensor(part)]
+            yield self._rows(view, part), self.labels[images.placement.tensor(part)]
 
     def plain(self) -> Iterator[Inputs]:
         """See `autotune.vision.Feed.plain`."""
@@ -239,7 +239,7 @@ class BoundaryFeed:
                 yield self.boundaries.live(self.cut, inputs)
             return
         for part in torch.split(torch.arange(len(self)), self.images.placement.eval_batch):
-            yield self._rows(found, part)
+            yield self._rows(None, part)
 
     def _arrays(self, view: int | None) -> tuple[Arrays, Inputs | None] | None:
         """Activations of a view, and, where a GPU has room for them, all of them there."""
@@ -261,9 +261,49 @@ class BoundaryFeed:
             return None
         return tuple(placement.tensor(tensor) for tensor in arrays.tensors)
 
-    def _rows(self, found: tuple[Arrays, Inputs | None], part: torch.Tensor) -> Inputs:
+    def _rows(self, view: int | None, part: torch.Tensor) -> Inputs:
+        """Some rows of a view; what was altered or removed since the last batch is made anew first."""
+        found = self._arrays(view)
+        if found is None:
+            return self.boundaries.live(self.cut, (self.images.rows(part, view),))
         arrays, resident = found
         if resident is None:
             return tuple(self.boundaries.loaded(tensor) for tensor in arrays.rows(part))
         indices = self.images.placement.tensor(part)
         return tuple(self.boundaries.loaded(tensor[indices]) for tensor in resident)
+
+
+class BoundaryRows:
+    """What crosses a boundary for some images of a side, as one vector an image: kept, or computed anew.
+
+    Args:
+        images: The side; every image is taken as evaluation sees it.
+        boundaries: What the frozen part says.
+        cut: A boundary that one tensor [N, D] crosses.
+        keep_going: Asked while activations are computed ahead.
+    """
+
+    def __init__(self, images: Images, boundaries: Boundaries, cut: Cut, keep_going: Callable[[], bool]) -> None:
+        self.images, self.boundaries, self.cut, self.keep_going = images, boundaries, cut, keep_going
+        self.kept = self._look()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def nbytes(self) -> int | None:
+        """Bytes of all that is kept; None where nothing is."""
+        return None if self.kept is None else self.kept.nbytes
+
+    def rows(self, indices: torch.Tensor) -> torch.Tensor:
+        """Vectors float32 [B, D] on the device, for images int64 [B] on the CPU."""
+        if self.kept is not None and not self.kept.intact():
+            self.kept = self._look()
+        if self.kept is not None:
+            return self.boundaries.loaded(self.kept.rows(indices)[0]).float()
+        size = self.images.placement.eval_batch
+        parts = (self.boundaries.live(self.cut, (self.images.rows(part),))[0] for part in torch.split(indices, size))
+        return torch.cat([part.float() for part in parts])
+
+    def _look(self) -> Arrays | None:
+        return self.boundaries.arrays(self.images, self.cut, None, keep_going=self.keep_going)

@@ -151,6 +151,19 @@ class Images:
         """The side once, normalised, in its own order, as evaluation sees it."""
         yield from self._unvaried(self._in_order())
 
+    def rows(self, indices: torch.Tensor, view: int | None = None) -> torch.Tensor:
+        """Some images, normalised, in one of the fixed views or as evaluation sees them.
+
+        Args:
+            indices: int64 [B] on the CPU.
+            view: Which of the fixed views; None is what evaluation sees.
+
+        Returns:
+            float32 [B, 3, S, S] on the device.
+        """
+        batches = self._unvaried([indices]) if view is None else self._view(view, [indices])
+        return next(iter(batches))[0]
+
     def view(self, v: int) -> Iterator[tuple[torch.Tensor]]:
         """The v'th of the fixed views, normalised, in the side's own order."""
         yield from self._view(v, self._in_order())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,17 @@ ALIGNED = 16
 CPU_ROOM = 1 << 17
 CPU_ROOM_DROPPED = 1 << 18
 GPU_ROOM = 1 << 26
+CHUNK = 4096
+
+
+class Rows(Protocol):
+    """Features that are not held in memory all at once."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def rows(self, indices: torch.Tensor) -> torch.Tensor:
+        """Features float32 [B, D] on the device, for images int64 [B] on the CPU."""
 
 
 class ManyHeads:
@@ -65,7 +77,7 @@ class ManyHeads:
     @torch.no_grad()
     def train_epoch(
         self,
-        features: torch.Tensor,
+        features: torch.Tensor | Rows,
         labels: torch.Tensor,
         *,
         epoch: int,
@@ -76,7 +88,7 @@ class ManyHeads:
         """Trains every head for one pass over the features; the device is never waited for.
 
         Args:
-            features: float32 [N, D] on the device.
+            features: float32 [N, D] on the device, or what gives its rows.
             labels: int64 [N] on the device.
             epoch: Decides order and dropout, together with the seed.
             batch_size: Images a step.
@@ -100,7 +112,10 @@ class ManyHeads:
         for number, part in enumerate(parts):
             size = len(part)
             read, targets = inputs[:size], wanted[:size]
-            torch.index_select(features, 0, part, out=read[:, : self.features])
+            if isinstance(features, torch.Tensor):
+                torch.index_select(features, 0, part, out=read[:, : self.features])
+            else:
+                read[:, : self.features] = features.rows(drawn[number])
             torch.index_select(labels, 0, part, out=targets)
             draws = dice(size) if dice else None
             for group in self._groups:
@@ -120,17 +135,17 @@ class ManyHeads:
         return tuple(i for i, good in zip(self._heads, finite, strict=True) if not good)
 
     @torch.no_grad()
-    def probabilities(self, features: torch.Tensor) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    def probabilities(self, features: torch.Tensor | Rows) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         """Each head's place with its averaged weights' probabilities [N, C], a group of heads in one product.
 
         Args:
-            features: float32 [N, D] on the device.
+            features: float32 [N, D] on the device, or what gives its rows.
         """
         self._group(self._batch or 1)
         place = {id(head): i for i, head in self._heads.items()}
         for group in self._groups:
             rows = max(1, GPU_ROOM // (len(group.heads) * self.classes))
-            odds = torch.cat([group.odds(part).cpu() for part in torch.split(features, rows)], dim=2)
+            odds = torch.cat([group.odds(part).cpu() for part in _in_order(features, rows)], dim=2)
             for head, own in zip(group.heads, odds.transpose(1, 2), strict=True):
                 yield place[id(head)], np.ascontiguousarray(own.numpy())
 
@@ -239,3 +254,12 @@ class ManyHeads:
         )
         self._groups = [HeadGroup(heads, scratch) for heads in listed]
         self._batch = batch
+
+
+def _in_order(features: torch.Tensor | Rows, count: int) -> Iterator[torch.Tensor]:
+    """All features, so many images at a time."""
+    if isinstance(features, torch.Tensor):
+        yield from torch.split(features, count)
+        return
+    for part in torch.split(torch.arange(len(features)), min(count, CHUNK)):
+        yield features.rows(part)

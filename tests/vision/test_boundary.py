@@ -191,6 +191,47 @@ def test_what_is_deleted_or_altered_between_epochs_is_made_anew(backbone, split,
     assert same(one.module.state_dict(), expected)
 
 
+def test_what_is_altered_within_an_epoch_is_not_trained_on(backbone, split, preprocess, tmp_path):
+    """Bytes that change after a batch are noticed before the next one is read."""
+    undisturbed = Training(backbone, split, preprocess, tmp_path / "a")
+    expected = undisturbed.run(undisturbed.feed(True), epochs=1)
+    one = Training(backbone, split, preprocess, tmp_path / "b")
+    asked = 0
+
+    def disturbing():
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            (path,) = (tmp_path / "b").rglob("activations/*/0.bin")
+            path.chmod(0o600)
+            path.write_bytes(bytes(reversed(path.read_bytes())))
+        return True
+
+    train_epoch(one.trained, one.feed(True), epoch=0, batch_size=16, seed=3, keep_going=disturbing)
+    assert same(one.module.state_dict(), expected)
+
+
+@pytest.mark.parametrize("recipe", [{}, {"policy": "trivial", "views": 2}])
+def test_what_cannot_be_made_anew_is_computed_for_each_batch(backbone, split, preprocess, tmp_path, recipe):
+    """Activations that go within an epoch and find no room again change no weight."""
+    undisturbed = Training(backbone, split, preprocess, tmp_path / "a", **recipe)
+    expected = undisturbed.run(undisturbed.feed(True), epochs=1)
+    one = Training(backbone, split, preprocess, tmp_path / "b", **recipe)
+    asked = 0
+
+    def disturbing():
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            for folder in (tmp_path / "b").rglob("activations/*"):
+                shutil.rmtree(folder)
+            one.boundaries.arrays = lambda *_, **__: None
+        return True
+
+    train_epoch(one.trained, one.feed(True), epoch=0, batch_size=16, seed=3, keep_going=disturbing)
+    assert same(one.module.state_dict(), expected)
+
+
 def test_no_room_is_said_once_and_changes_nothing(backbone, split, preprocess, tmp_path, monkeypatch):
     """Where activations fit neither on disk nor in memory they are computed anew, and a note says why."""
     from autotune.vision import arraybuild

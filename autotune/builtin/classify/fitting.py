@@ -17,10 +17,10 @@ from autotune.builtin.classify.asking import Asking
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.vision import (
     ArrayCache,
-    Arrays,
     Average,
     Boundaries,
     BoundaryFeed,
+    BoundaryRows,
     Compiling,
     Cuts,
     Feed,
@@ -62,7 +62,6 @@ class Fitting:
             raise PluginError("classify: the recipe was not resolved for a backbone")
         self.recipe, self.task, self.run = recipe, task, run
         self.unfreeze = recipe.unfreeze
-        self._held: list[Arrays] = []
         self.asking = Asking(run)
         self.backbone: Backbone = run.backbone
         self.placement = Placement(run.device)
@@ -196,22 +195,21 @@ class Fitting:
                 probabilities = evaluate(self.module, check, self.placement, forward)
             yield self.epoch(probabilities, self.trained, done, at, seen)
 
-    def features(self, side: Images) -> torch.Tensor | None:
-        """What the head reads of a side, as evaluation sees it: float32 [N, D] on the device.
+    def features(self, side: Images) -> torch.Tensor | BoundaryRows | None:
+        """What the head reads of a side, as evaluation sees it: float32 [N, D] on the device, or its rows.
 
         Returns:
-            None where the head alone cannot be cut off, where there is no room, and when the host says stop.
+            Rows where all of them together are large or have no room; None where the head cannot be cut off, and when
+            the host says stop.
         """
         cut = self.cuts.at(0)
         if cut is None:
             return None
-        found = self.boundaries.arrays(side, cut, None, keep_going=self.asking)
-        if found is None:
+        found = BoundaryRows(side, self.boundaries, cut, self.asking)
+        if self.asking.reason is not None:
             return None
-        self._held.append(found)
-        # A copy, where it is small: nothing that happens to the file reaches it any more.
-        vectors = found.tensors[0] if found.nbytes > COPIED else found.rows(torch.arange(len(found)))[0]
-        return self.placement.tensor(vectors).float()
+        small = found.nbytes is not None and found.nbytes <= COPIED
+        return found.rows(torch.arange(len(found))) if small else found
 
     def linear(self) -> torch.nn.Linear | None:
         """The head, where it is one linear layer on one vector an image; else None."""

@@ -17,7 +17,7 @@ from autotune.builtin.classify.asking import Asking
 from autotune.builtin.classify.batching import reads_features
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import HeadPlan, ManyHeads, score
+from autotune.vision import HeadPlan, ManyHeads, Rows, score
 
 
 class HeadPhase:
@@ -66,12 +66,10 @@ class HeadPhase:
         """Trains the head only: `head_epochs` passes before the first epoch, then one pass an epoch."""
         fitting = self.fitting
         vectors = Vectors.of(fitting)
-        if vectors is not None:
-            for epochs in train_heads(fitting, vectors, [fitting.recipe], [fitting.run], [fitting.asking], _raised):
-                yield epochs[0]
-        elif fitting.asking.reason is None:
-            fitting.run.note("no room for what the head reads of every image: it is computed anew in every epoch")
-            yield from fitting.epochs()
+        if vectors is None:
+            return
+        for epochs in train_heads(fitting, vectors, [fitting.recipe], [fitting.run], [fitting.asking], _raised):
+            yield epochs[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,17 +78,17 @@ class Vectors:
 
     Attributes:
         head: The head itself.
-        train: A vector for each training image, float32 [N, D] on the device.
+        train: A vector for each training image, float32 [N, D] on the device, or its rows.
         val: Likewise for the images that it is scored on.
     """
 
     head: torch.nn.Linear
-    train: torch.Tensor
-    val: torch.Tensor
+    train: torch.Tensor | Rows
+    val: torch.Tensor | Rows
 
     @classmethod
     def of(cls, fitting: Fitting) -> Self | None:
-        """Computes them, or finds them kept; None without a linear head or room, and when the host says stop."""
+        """Computes them, or finds them kept; None without a linear head, and when the host says stop."""
         head = fitting.linear()
         train = None if head is None else fitting.features(fitting.train)
         val = None if train is None else fitting.features(fitting.val)
@@ -114,7 +112,7 @@ class HeadTraining:
         self.heads = ManyHeads(plans, [linear] * len(recipes), fitting.placement.device)
         self.passes = 0
 
-    def run(self, features: torch.Tensor, number: int, keep_going: Callable[[], bool]) -> int:
+    def run(self, features: torch.Tensor | Rows, number: int, keep_going: Callable[[], bool]) -> int:
         """One pass over the training side; returns the images seen."""
         recipe, self.passes = self.fitting.recipe, number + 1
         return self.heads.train_epoch(

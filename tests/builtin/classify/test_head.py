@@ -125,3 +125,22 @@ def test_what_the_deadline_cut_from_the_first_epoch_is_made_up(tmp_path):
     resumed = one.run(tmp_path / "on", resume=read_checkpoint(cut.saved[-1].path, backbone=one.backbone))
     assert [e.at for e in one.fit(resumed)] == [1, 2]
     assert [c.facts["passes"] for c in resumed.saved] == [7, 8]
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1])
+def test_room_decides_on_storage_only(tmp_path, monkeypatch, unfreeze):
+    """Where neither disk nor memory has room for what the head reads, the training is the same, only slower."""
+    from autotune.vision import arraybuild
+
+    one = case(unfreeze=unfreeze, epochs=2)
+    kept = one.fit(one.run(tmp_path / "kept"))
+    monkeypatch.setattr(arraybuild, "MEMORY_SHARE", 10**12)
+    monkeypatch.setattr(arraybuild, "in_memory", {})
+    run = one.run(tmp_path / "without", cache_limit=0)
+    without = one.fit(run)
+    assert any("computed anew" in note for note in run.notes)
+    assert [(e.at, e.images) for e in without] == [(e.at, e.images) for e in kept]
+    mine, theirs = (epochs[-1].checkpoint.tensors("torch") for epochs in (without, kept))
+    assert mine.keys() == theirs.keys()
+    for name, tensor in mine.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=1e-5)
