@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,6 +20,7 @@ from autotune.vision.seeds import derive
 if TYPE_CHECKING:
     from autotune.specs import AugmentationSpec
 
+FEW = 4
 UNVARIED = "none"
 """The name of the policy that draws nothing: the image as evaluation sees it."""
 
@@ -49,6 +51,14 @@ class Feed(Protocol):
 
     def __len__(self) -> int:
         """Number of samples."""
+
+    def _drawing(self, view: int) -> str:
+        """A digest of a view of a few images: another version of a policy draws something else."""
+        if view not in self._digests:
+            few = torch.arange(min(FEW, len(self)))
+            (pixels,) = next(iter(self._view(view, [few])))
+            self._digests[view] = hashlib.blake2b(pixels.cpu().numpy().tobytes(), digest_size=8).hexdigest()
+        return self._digests[view]
 
     def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
         """Inputs [N, ...] and labels int64 [N], every sample once, in an order that depends on seed and epoch."""
@@ -110,6 +120,7 @@ class Images:
         self.policy = policy if policy is not None and policy.name != UNVARIED else None
         self.views = views
         self.digest = digest(split)
+        self._digests: dict[int, str] = {}
         self._labels = torch.from_numpy(split.labels)
         self._evaluated = evaluated(split, preprocess, cache, keep_going=keep_going, note=note)
         self._draw = None
@@ -133,7 +144,9 @@ class Images:
     def seen(self, view: int | None) -> str:
         """Names everything, beside the images, that decides the inputs: of a fixed view, or of `plain` for None."""
         shown = self.preprocess
-        drawn = "as evaluation sees them" if view is None or self.policy is None else f"{self.policy.name} {view}"
+        drawn = "as evaluation sees them"
+        if view is not None and self.policy is not None:
+            drawn = f"{self.policy.name} {view} {self._drawing(view)}"
         return (
             f"{drawn}, {shown.img_size} px {shown.interpolation} of {shown.crop_pct:g}, "
             f"mean {shown.mean} std {shown.std}, {VERSION}"

@@ -264,3 +264,18 @@ def test_the_digest_names_images_in_their_order(split, preprocess):
     """The same images in another order are another side: rows are kept in the side's order."""
     turned = split.take(list(range(len(split)))[::-1])
     assert Images(turned, preprocess, CPU).digest != Images(split, preprocess, CPU).digest
+
+
+def test_another_version_of_a_policy_is_seen_as_something_else(split, preprocess):
+    """A policy of the same name that draws something else gives its views other names; the same one the same."""
+
+    def darker(size, interpolation):
+        draw = shift(size, interpolation)
+        return lambda image: draw(image) // 2
+
+    first, again, other = (
+        Images(split, preprocess, CPU, policy=replace(GUEST, build=build), views=2) for build in (shift, shift, darker)
+    )
+    assert first.seen(1) == again.seen(1)
+    assert first.seen(1) != other.seen(1)
+    assert first.seen(None) == other.seen(None)
