@@ -52,14 +52,6 @@ class Feed(Protocol):
     def __len__(self) -> int:
         """Number of samples."""
 
-    def _drawing(self, view: int) -> str:
-        """A digest of a view of a few images: another version of a policy draws something else."""
-        if view not in self._digests:
-            few = torch.arange(min(FEW, len(self)))
-            (pixels,) = next(iter(self._view(view, [few])))
-            self._digests[view] = hashlib.blake2b(pixels.cpu().numpy().tobytes(), digest_size=8).hexdigest()
-        return self._digests[view]
-
     def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
         """Inputs [N, ...] and labels int64 [N], every sample once, in an order that depends on seed and epoch."""
 
@@ -151,6 +143,14 @@ class Images:
             f"{drawn}, {shown.img_size} px {shown.interpolation} of {shown.crop_pct:g}, "
             f"mean {shown.mean} std {shown.std}, {VERSION}"
         )
+
+    def _drawing(self, view: int) -> str:
+        """A digest of a view of a few images: another version of a policy draws something else."""
+        if view not in self._digests:
+            few = torch.arange(min(FEW, len(self)))
+            (pixels,) = next(iter(self._view(view, [few])))
+            self._digests[view] = hashlib.blake2b(pixels.cpu().numpy().tobytes(), digest_size=8).hexdigest()
+        return self._digests[view]
 
     def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor], torch.Tensor]]:
         """The side once, normalised, in an order and with views that depend on the seed and the epoch only."""
