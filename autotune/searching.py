@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import time
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from autotune.plan import Plan
 
 DEFAULT_DATA = "digits"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +134,11 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
                 study = engine.run_search(plan, clock=clock)
             except StudyError:
                 raise
-            except AutotuneError:
-                _hand_over(plan, clock, score=False)
+            except AutotuneError as error:
+                try:
+                    _hand_over(plan, clock, score=False)
+                except (StudyError, OSError) as late:
+                    raise error from late  # the next call makes up what is missing
                 raise
         _hand_over(plan, clock, report=went_on)
         study = engine.snapshot(plan.path, loader)
@@ -145,15 +150,25 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
 
 
 def _hand_over(plan: Plan, clock: Clock, *, score: bool = True, report: bool = True) -> None:
-    """Makes up what is missing of the best model and of the report."""
+    """Makes up what is missing of the best model and of the report.
+
+    Raises:
+        StudyError: The disk is full.
+    """
     from autotune import engine
     from autotune.after.handover import finish
+    from autotune.engine.lines import unwritable
     from autotune.reporting.report import write_report
 
-    changed = finish(plan, engine.snapshot(plan.path, load_model), deadline=clock.deadline, score=score)
-    clock.save()
-    if changed or report or not (plan.path / "report.md").is_file():
-        write_report(engine.snapshot(plan.path, load_model))
+    try:
+        changed = finish(plan, engine.snapshot(plan.path, load_model), deadline=clock.deadline, score=score)
+        clock.save()
+        if changed or report or not (plan.path / "report.md").is_file():
+            write_report(engine.snapshot(plan.path, load_model))
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise unwritable(Path(str(error.filename or plan.path)), error) from error
 
 
 def load_model(folder: Path, device: str = "cpu", *, plugins: Plugins | None = None) -> Model:

@@ -7,6 +7,7 @@ end died.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autotune.engine.lines import append_line, cut_torn_line, read_lines
+from autotune.engine.lines import append_line, cut_torn_line, read_lines, unwritable
 from autotune.errors import StudyError
 from autotune.study import Point
 
@@ -65,7 +66,7 @@ def claim_attempt(trial: Path) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise StudyError(f"{trial}: cannot be written ({error.strerror})") from error
+            raise unwritable(trial, error) from error
 
 
 def attempts(trial: Path) -> list[tuple[int, Path]]:
@@ -88,6 +89,7 @@ class Attempt:
         notes: The trainer's lines.
         end: ``complete``, ``pruned``, ``failed`` or ``paused``; None if it died.
         seconds: Wall time; of an attempt that died, until its last epoch.
+        begun: Whether it got as far as its first line.
     """
 
     folder: Path
@@ -96,6 +98,7 @@ class Attempt:
     notes: tuple[str, ...]
     end: str | None
     seconds: float
+    begun: bool = True
 
 
 def begin(folder: Path, *, start: float, durable: bool = True) -> None:
@@ -120,6 +123,26 @@ def finish(folder: Path, end: str, seconds: float) -> None:
     append_line(folder / EPOCHS, {"end": end, "seconds": round(seconds, 4)})
 
 
+def pause(folder: Path, seconds: float, *, epochs: bool) -> None:
+    """Writes, as far as the disk lets it, that an attempt waits; nothing is raised, another error is under way.
+
+    Where not even that line fits, an attempt without epochs leaves no lines at all: so it does not look as if the
+    trial had killed its worker.
+
+    Args:
+        folder: The attempt's folder.
+        seconds: How long it took.
+        epochs: Whether it has recorded any.
+    """
+    with contextlib.suppress(OSError, StudyError):
+        cut_torn_line(folder / EPOCHS)  # the next line would complete it to nonsense
+        finish(folder, "paused", seconds)
+        return
+    if not epochs:
+        with contextlib.suppress(OSError):
+            (folder / EPOCHS).unlink(missing_ok=True)  # takes no room
+
+
 def mend(trial: Path) -> None:
     """Cuts last lines that a crash tore; only who has claimed the study may do so."""
     for _, folder in attempts(trial):
@@ -134,7 +157,8 @@ def read_attempt(folder: Path, study: Path) -> Attempt:
     """
     start, points, notes, end, seconds = 0.0, [], [], None, None
     where = folder.relative_to(study).as_posix()
-    for number, line in enumerate(read_lines(folder / EPOCHS), start=1):
+    lines = read_lines(folder / EPOCHS)
+    for number, line in enumerate(lines, start=1):
         try:
             if "at" in line:
                 name = line["checkpoint"]
@@ -162,6 +186,7 @@ def read_attempt(folder: Path, study: Path) -> Attempt:
         notes=tuple(notes),
         end=end,
         seconds=sum(p.seconds for p in points) if seconds is None else seconds,
+        begun=bool(lines),
     )
 
 
@@ -171,9 +196,11 @@ def read_attempts(trial: Path, study: Path) -> list[Attempt]:
 
 
 def merge(parts: Sequence[Attempt]) -> tuple[Point, ...]:
-    """One curve out of several attempts: each replaces what lies beyond the epoch that it started from."""
+    """One curve out of several attempts: each that began replaces what lies beyond the epoch that it started from."""
     curve: list[Point] = []
     for part in parts:
+        if not part.begun:
+            continue
         curve = [p for p in curve if p.at <= part.start + _SLACK]
         curve.extend(part.points)
     return tuple(curve)

@@ -7,6 +7,7 @@ best few members join the search.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cmp_to_key
 
 import optuna
@@ -18,7 +19,7 @@ from autotune.engine.drawing import draw
 from autotune.engine.recipes import TrialPlan
 from autotune.engine.storage import FINAL, MEMBERS, SEARCH
 from autotune.engine.suggest import distribution
-from autotune.engine.turns import Turn, member_seed, recorded, resume, validated, weights_of
+from autotune.engine.turns import Turn, again, member_seed, resume, weights_of
 from autotune.objective import Objective
 from autotune.study import Trial
 
@@ -53,8 +54,20 @@ def share(context: Context, number: int) -> None:
 
     A second time does nothing.
     """
-    study = context.study()
-    batch = [trial for trial in study.trials if trial.batch == number]
+    _share(context, [trial for trial in context.study().trials if trial.batch == number])
+
+
+def share_all(context: Context) -> None:
+    """Makes up for copies that a death has left out."""
+    batches: dict[int, list[Trial]] = {}
+    for trial in context.study().trials:
+        if trial.batch is not None:
+            batches.setdefault(trial.batch, []).append(trial)
+    for number in sorted(batches):
+        _share(context, batches[number])
+
+
+def _share(context: Context, batch: Sequence[Trial]) -> None:
     if any(trial.state == "running" for trial in batch):
         return
     objective, space = context.plan.objective, context.plan.space
@@ -68,12 +81,6 @@ def share(context: Context, number: int) -> None:
         known = {name: value for name, value in trial.sampled.items() if name in space}
         if trial.number not in told and all(space[name].contains(value) for name, value in known.items()):
             context.journal.search.add_trial(_copy(trial, context, objective, known))
-
-
-def share_all(context: Context) -> None:
-    """Makes up for copies that a death has left out."""
-    for number in sorted({t.user_attrs["batch"] for t in context.frozen(MEMBERS)}):
-        share(context, number)
 
 
 def _copy(trial: Trial, context: Context, objective: Objective, known: dict[str, object]) -> FrozenTrial:
@@ -137,6 +144,5 @@ def _waiting(context: Context, number: int) -> list[Turn]:
     turns = []
     for frozen in sorted(found, key=lambda t: int(t.user_attrs["number"])):
         trial = optuna.trial.Trial(context.journal.members, frozen._trial_id)
-        plan = recorded(context, frozen.user_attrs["number"])
-        turns.append(Turn(optuna=trial, stage=MEMBERS, plan=plan, recipe=validated(context, plan.recipe)))
+        turns.append(again(context, MEMBERS, trial, frozen.user_attrs["number"]))
     return turns

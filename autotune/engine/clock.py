@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autotune.engine.lines import unwritable
 from autotune.errors import StudyError
 
 FILE = "clock.json"
@@ -103,17 +105,26 @@ class Clock:
         self._resting = True
 
     def save(self) -> None:
-        """Writes the time spent, atomically; nothing before `open`."""
+        """Writes the time spent, atomically; nothing before `open`.
+
+        Raises:
+            StudyError: The folder cannot be written.
+        """
         if self._opened:
             with self._lock:
                 # renamed into place, but not waited for: a power cut may cost some seconds, an epoch must not
                 part = self.folder / f".{FILE}.part"
-                part.write_text(json.dumps({"spent": round(self.spent, 3), "ended": self.ended}))
-                part.replace(self.folder / FILE)
+                try:
+                    part.write_text(json.dumps({"spent": round(self.spent, 3), "ended": self.ended}))
+                    part.replace(self.folder / FILE)
+                except OSError as error:
+                    raise unwritable(self.folder / FILE, error) from error
 
 
 class Pulse:
     """A thread that repeats a few actions while its block runs, e.g. raising the counter that says "alive".
+
+    A beat that cannot be written is left out: if the disk stays full, the search meets that with its next epoch.
 
     Args:
         seconds: Time between two beats.
@@ -121,7 +132,6 @@ class Pulse:
 
     def __init__(self, seconds: float = 1.0) -> None:
         self.seconds = seconds
-        self.problem: OSError | None = None
         self._actions: list[Callable[[], None]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="autotune-pulse", daemon=True)
@@ -131,20 +141,9 @@ class Pulse:
         self._actions.append(action)
 
     def remove(self, action: Callable[[], None]) -> None:
-        """Repeats an action no longer."""
-        self._actions.remove(action)
-
-    def check(self) -> None:
-        """Raises what kept the thread from writing.
-
-        Raises:
-            StudyError: The folder cannot be written any more.
-        """
-        if self.problem is not None:
-            raise StudyError(
-                f"{self.problem.filename}: cannot be written ({self.problem.strerror})",
-                hint="make room, then run the same command again",
-            ) from self.problem
+        """Repeats an action no longer, if it did."""
+        if action in self._actions:
+            self._actions.remove(action)
 
     def __enter__(self) -> Pulse:
         self._thread.start()
@@ -157,8 +156,5 @@ class Pulse:
     def _run(self) -> None:
         while not self._stop.wait(self.seconds):
             for action in list(self._actions):
-                try:
+                with contextlib.suppress(OSError, StudyError):
                     action()
-                except OSError as error:
-                    self.problem = error
-                    return

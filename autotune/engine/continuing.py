@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from autotune.study import Study, Trial
 
 RUNG = 3
@@ -15,8 +17,13 @@ def too_late(study: Study, left: float) -> bool:
     While none has come that far, its quickest single epoch counts. A batch counts as one trial.
     """
     rungs, epochs = [], []
+    batches: dict[int | None, list[Trial]] = {}
     for trial in study.trials:
-        if trial.stage != "search" or trial.follows or not (times := _times(study, trial)):
+        batches.setdefault(trial.batch, []).append(trial)
+    for trial in study.trials:
+        if trial.stage != "search" or trial.follows:
+            continue
+        if not (times := _times([trial] if trial.batch is None else batches[trial.batch])):
             continue
         early = [seconds for at, seconds in times if at <= RUNG + _SLACK]
         epochs.append(early[0] if early else times[0][1])
@@ -32,15 +39,19 @@ def nearly_over(study: Study, left: float) -> bool:
     weights, goes on from where it stands.
     """
     leader = study.leader
-    return leader is not None and left < TRAININGS * sum(seconds for _, seconds in _times(study, leader))
+    return leader is not None and left < TRAININGS * sum(seconds for _, seconds in _times(_batch(study, leader)))
 
 
-def _times(study: Study, trial: Trial) -> list[tuple[float, float]]:
-    """A trial's epochs and the wall time of each in seconds, all of its batch together.
+def _batch(study: Study, trial: Trial) -> list[Trial]:
+    """A trial with the others of its batch."""
+    return [trial] if trial.batch is None else [t for t in study.trials if t.batch == trial.batch]
+
+
+def _times(batch: Iterable[Trial]) -> list[tuple[float, float]]:
+    """The epochs of a trial, or a batch, and the wall time of each in seconds, of a batch all together.
 
     What one recipe of a batch would take by itself is not known; it is no more than that.
     """
-    batch = [trial] if trial.batch is None else [t for t in study.trials if t.batch == trial.batch]
     times: dict[float, float] = {}
     for point in (point for one in batch for point in one.curve):
         times[point.at] = times.get(point.at, 0.0) + point.seconds
@@ -59,7 +70,7 @@ def continuation(study: Study, left: float) -> tuple[Trial, int] | None:
     if any(t.parent == leader.number for t in study.trials):
         return None
     last = leader.curve[-1]
-    times = [seconds for _, seconds in _times(study, leader)]
+    times = [seconds for _, seconds in _times(_batch(study, leader))]
     whole = times[1:] or times
     epoch = sum(whole) / len(whole)
     setup = max(times[0] - epoch, 0.0)

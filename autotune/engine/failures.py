@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from autotune.checkpoint import write_atomically
+from autotune.engine.lines import unwritable
 from autotune.errors import AutotuneError, DataError, StudyError, TrialFailure
 from autotune.study import Failure, FailureKind
 
@@ -50,9 +51,16 @@ def failure_of(error: Exception, trainer: str) -> Failure:
 
 
 def write_failure(folder: Path, failure: Failure) -> None:
-    """Writes ``failure.json`` into a trial's folder."""
+    """Writes ``failure.json`` into a trial's folder.
+
+    Raises:
+        StudyError: The folder cannot be written.
+    """
     facts = {"kind": failure.kind, "reason": failure.reason, "traceback": failure.traceback}
-    write_atomically(folder / FILE, json.dumps(facts, indent=1).encode())
+    try:
+        write_atomically(folder / FILE, json.dumps(facts, indent=1).encode())
+    except OSError as error:
+        raise unwritable(folder / FILE, error) from error
 
 
 def read_failure(folder: Path) -> Failure | None:

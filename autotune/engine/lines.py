@@ -24,9 +24,14 @@ def append_line(path: Path, record: Mapping[str, Any], *, durable: bool = True) 
             if durable:
                 os.fsync(file.fileno())
     except OSError as error:
-        raise StudyError(
-            f"{path}: cannot be written ({error.strerror})", hint="make room, then run the same command again"
-        ) from error
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> StudyError:
+    """What a person is told of a file, or a folder, that cannot be written."""
+    return StudyError(
+        f"{path}: cannot be written ({error.strerror or error})", hint="make room, then run the same command again"
+    )
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from autotune.engine.lines import unwritable
 from autotune.errors import StudyError
 
 _held: dict[Path, int] = {}
@@ -40,8 +41,11 @@ def claim(folder: Path) -> Iterator[None]:
                 f"{folder}: another process ({pid}) is searching here",
                 hint=f"wait for it, stop it (kill {pid}), or name another study: name=...",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise unwritable(path, error) from error
         _held[path] = descriptor
         yield
     finally:

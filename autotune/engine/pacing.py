@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.checking import backbone_field
 from autotune.engine.clock import Clock
-from autotune.engine.run import AttemptRun
+from autotune.engine.run import AttemptRun, CannotSaveError
 from autotune.engine.samplers import derived_seed
 from autotune.engine.signals import Signals
 from autotune.engine.suggest import clip, complete
@@ -128,7 +128,7 @@ def _once(
         )
         try:
             value = trainer.pace(recipe, plan.dataset.data, run)
-        except TrialFailure:
+        except (TrialFailure, CannotSaveError):
             raise
         except Exception as error:
             raise PluginError(f"{called}: pace raised {type(error).__name__}: {error}") from error

@@ -99,7 +99,7 @@ class SuccessiveHalving(Pruner):
             return None
         metric = objective.main.metric
         share = "half goes" if self.reduction == 2 else f"one in {self.reduction} goes"
-        for scores, where in ((field.siblings(trial), " in its batch"), (field.others(trial, objective), "")):
+        for scores, where in ((field.siblings(trial), " in its batch"), (field.others(trial), "")):
             rank, among = 1 + sum(_beats(s, mine, objective) for s in scores), len(scores) + 1
             if rank > max(1, among // self.reduction):
                 score = f"{metric} {mine[metric]:.4g}"
@@ -149,11 +149,13 @@ class _Field:
         first: The number of the first trial of the search that has not failed.
         single: Scores of trials by themselves, by number.
         batches: Scores in batches, by the leader's number and their own.
+        best: The best scores of every batch, by the leader's number.
     """
 
     first: int
     single: Mapping[int, Mapping[str, float]]
     batches: Mapping[int, Mapping[int, Mapping[str, float]]]
+    best: Mapping[int, Mapping[str, float]]
 
     @classmethod
     def at(cls, rung: float, study: Study) -> _Field:
@@ -164,20 +166,19 @@ class _Field:
             if (score := score_at(trial, rung, study.objective)) is not None:
                 place = single if trial.batch is None else batches.setdefault(trial.batch, {})
                 place[trial.number] = score
-        return cls(first=min((t.number for t in peers), default=-1), single=single, batches=batches)
+        found = {leader: study.objective.best((s, s) for s in batch.values()) for leader, batch in batches.items()}
+        best = {leader: scores for leader, scores in found.items() if scores is not None}
+        return cls(first=min((t.number for t in peers), default=-1), single=single, batches=batches, best=best)
 
     def siblings(self, trial: Trial) -> list[Mapping[str, float]]:
         """Scores of the other trials of its batch."""
         batch = {} if trial.batch is None else self.batches.get(trial.batch, {})
         return [score for number, score in batch.items() if number != trial.number]
 
-    def others(self, trial: Trial, objective: Objective) -> list[Mapping[str, float]]:
+    def others(self, trial: Trial) -> list[Mapping[str, float]]:
         """Scores of trials outside its batch; the best one of every batch."""
         scores = [score for number, score in self.single.items() if number != trial.number]
-        for leader, batch in self.batches.items():
-            best = objective.best((s, s) for s in batch.values()) if leader != trial.batch else None
-            scores += [best] if best is not None else []
-        return scores
+        return scores + [score for leader, score in self.best.items() if leader != trial.batch]
 
 
 def make_pruner(name: str) -> Pruner:

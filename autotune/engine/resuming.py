@@ -67,12 +67,12 @@ def way_on(home: Path, past: Sequence[Attempt], *, parent: Path | None = None, m
 
 
 def deaths(past: Sequence[Attempt]) -> int:
-    """How many attempts in a row have died without a new epoch."""
+    """How many attempts in a row have died without a new epoch; those that could not even begin do not count."""
     count = 0
     for one in reversed(past):
         if one.end is not None or one.points:
             break
-        count += 1
+        count += one.begun
     return count
 
 

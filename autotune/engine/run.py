@@ -11,7 +11,7 @@ from autotune.backbone import Backbone
 from autotune.checkpoint import Checkpoint, write_checkpoint
 from autotune.engine import attempt
 from autotune.engine.checkpoints import saved
-from autotune.engine.lines import settle
+from autotune.engine.lines import settle, unwritable
 from autotune.engine.watch import Watch
 from autotune.errors import StudyError, TrialFailure
 from autotune.specs import AugmentationSpec
@@ -19,7 +19,7 @@ from autotune.trainer import Run, StopReason, World
 
 
 class CannotSaveError(StudyError):
-    """A checkpoint cannot be written: not the trainer's fault, and no reason to fail the trial."""
+    """What a trainer keeps cannot be written: not its fault, and no reason to fail the trial."""
 
 
 @dataclass(kw_only=True)
@@ -92,7 +92,10 @@ class AttemptRun(Run):
 
     def note(self, text: str) -> None:
         """See `autotune.Run.note`."""
-        attempt.add_note(self.folder, str(text))
+        try:
+            attempt.add_note(self.folder, str(text))
+        except StudyError as error:
+            raise CannotSaveError(error.message, hint=error.hint) from error
 
     def fail(self, error: TrialFailure) -> None:
         """See `autotune.Run.fail`."""
@@ -114,6 +117,14 @@ class AttemptRun(Run):
         return self.spent if self.over else self.spent + self.watch.open_share
 
     def beat(self) -> None:
-        """Raises the counter that says that this attempt's worker is alive."""
+        """Raises the counter that says that this attempt's worker is alive.
+
+        Raises:
+            StudyError: The folder cannot be written.
+        """
         self._beats += 1
-        (self.folder / "alive").write_text(f"{self._beats}\n")
+        path = self.folder / "alive"
+        try:
+            path.write_text(f"{self._beats}\n")
+        except OSError as error:
+            raise unwritable(path, error) from error

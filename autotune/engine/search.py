@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from autotune.engine.batch import gather, share_all, take_again
 from autotune.engine.clock import Clock, Pulse
 from autotune.engine.context import Context
 from autotune.engine.continuing import continuation, nearly_over, too_late
+from autotune.engine.lines import unwritable
 from autotune.engine.lock import claim
 from autotune.engine.pacing import pace
 from autotune.engine.pruning import make_pruner
@@ -20,8 +22,8 @@ from autotune.engine.storage import SEARCH, open_journal
 from autotune.engine.suggest import check_space
 from autotune.engine.turns import ask, begin_journal, continue_beyond
 from autotune.engine.working import work
-from autotune.errors import AutotuneError, BudgetError, Interrupted, PluginError, UsageError
-from autotune.study import Study
+from autotune.errors import AutotuneError, BudgetError, Interrupted, PluginError, StudyError, UsageError
+from autotune.study import Study, Trial
 from autotune.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -59,13 +61,17 @@ def run_search(plan: Plan, clock: Clock | None = None) -> Study:
         with Signals() as signals, Pulse() as pulse:
             pulse.add(clock.save)
             try:
-                return _search(plan, clock, signals, pulse)
-            except KeyboardInterrupt:
-                if signals.forced:
+                study = _search(plan, clock, signals, pulse)
+            except BaseException as error:
+                with contextlib.suppress(StudyError):  # what is under way says more, often of the same full disk
+                    clock.save()
+                if isinstance(error, KeyboardInterrupt) and signals.forced:
                     raise _interrupted(plan, "stopped at once; running trials go on from their last epoch") from None
+                if isinstance(error, OSError):  # e.g. of the journal
+                    raise unwritable(Path(str(error.filename or plan.path)), error) from error
                 raise
-            finally:
-                clock.save()
+            clock.save()
+            return study
 
 
 def _search(plan: Plan, clock: Clock, signals: Signals, pulse: Pulse) -> Study:
@@ -117,18 +123,23 @@ def _loop(context: Context) -> str:
             turns = take_again(context)
         elif plan.config.trials is not None and context.begun() >= plan.config.trials:
             return f"all {plan.config.trials} trials are done"
-        elif too_late(study := context.study(), clock.left):
-            longer = continuation(study, clock.left)
-            if longer is None:
-                return f"the {max(clock.left, 0):.0f} s left are too short for another trial"
-            turns = [continue_beyond(context, *longer)]
-        elif _may_end(context, study) and (longer := continuation(study, clock.left)):
-            turns = [continue_beyond(context, *longer)]
         else:
-            turns = gather(context, ask(context))
+            late, longer = _near_end(context)
+            if late and longer is None:
+                return f"the {max(clock.left, 0):.0f} s left are too short for another trial"
+            turns = [continue_beyond(context, *longer)] if longer else gather(context, ask(context))
         ending = work(context, turns)
         if ending.end == "paused" and signals.asked is None:
             return ending.reason or "the time is used up"
+
+
+def _near_end(context: Context) -> tuple[bool, tuple[Trial, int] | None]:
+    """Whether no new trial fits any more, and the leader with the epochs to train it to instead of one, or None."""
+    if context.plan.config.time is None:
+        return False, None
+    study, left = context.study(), context.clock.left
+    late = too_late(study, left)
+    return late, continuation(study, left) if late or _may_end(context, study) else None
 
 
 def _may_end(context: Context, study: Study) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -20,6 +20,8 @@ from autotune.errors import AutotuneError, StudyError
 from autotune.fields import build_recipe
 from autotune.study import Failure, Trial
 from autotune.trainer import Recipe
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +76,14 @@ def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
     """Takes a new trial that trains the leader longer than its recipe says."""
     trial = context.journal.final.ask()
     number, folder = attempt.claim_trial(context.plan.path)
+    recipe, _ = accepted(context, lambda: validated(context, leader.recipe))
     TrialPlan(
         trial=number,
         stage="final",
         trainer=context.plan.trainer.name,
         seed=leader.seed,
         epochs=epochs,
-        weights=weights_of(context, validated(context, leader.recipe)),
+        weights=None if recipe is None else weights_of(context, recipe),
         parent=leader.number,
         recipe=leader.recipe,
         sampled=leader.sampled,
@@ -90,8 +93,23 @@ def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
 
 
 def _continued(context: Context, trial: optuna.Trial) -> Turn:
-    plan = recorded(context, trial.user_attrs["number"])
-    return Turn(optuna=trial, stage=FINAL, plan=plan, recipe=validated(context, plan.recipe))
+    return again(context, FINAL, trial, trial.user_attrs["number"])
+
+
+def again(context: Context, stage: str, trial: optuna.Trial, number: int) -> Turn:
+    """A trial as it was written down when it was taken; what the trainer takes no longer is refused."""
+    plan = recorded(context, number)
+    recipe, refused = accepted(context, lambda: validated(context, plan.recipe))
+    return Turn(optuna=trial, stage=stage, plan=plan, recipe=recipe, refused=refused)
+
+
+def accepted(context: Context, make: Callable[[], T]) -> tuple[T, None] | tuple[None, Failure]:
+    """What is made of a recipe, or why the recipe is refused."""
+    try:
+        return make(), None
+    except (AutotuneError, ValueError) as error:
+        text = error.message if isinstance(error, AutotuneError) else " ".join(str(error).split())
+        return None, Failure(kind="plugin", reason=f"{context.called}: the recipe is refused: {text}")
 
 
 def _turn(context: Context, trial: optuna.Trial) -> Turn:
@@ -104,28 +122,27 @@ def _turn(context: Context, trial: optuna.Trial) -> Turn:
     folder = attempt.trial_folder(context.plan.path, number)
     folder.mkdir(parents=True, exist_ok=True)
     plan = TrialPlan.read(folder)
-    recipe, refused, leads = None, None, False
-    try:
-        recipe = context.plan.recipe(sampled) if plan is None else validated(context, plan.recipe)
-        leads = plan is None and bool(draw(context.plan, sampled, recipe, seed=member_seed(context, trial.number)))
-    except (AutotuneError, ValueError) as error:
-        recipe = None
-        text = error.message if isinstance(error, AutotuneError) else " ".join(str(error).split())
-        refused = Failure(kind="plugin", reason=f"{context.called}: the recipe is refused: {text}")
-    if plan is None:
-        values = sampled if recipe is None else recipe.model_dump(mode="json")
-        plan = TrialPlan(
-            trial=number,
-            stage="search",
-            trainer=context.plan.trainer.name,
-            seed=_seed(context, trial.number),
-            epochs=context.plan.epochs or 1,
-            weights=None if recipe is None else weights_of(context, recipe),
-            batch=number if leads else None,
-            recipe=values,
-            sampled=sampled,
-        )
-        plan.write(folder)
+    if plan is not None:
+        return again(context, SEARCH, trial, number)
+
+    def make() -> tuple[Recipe, bool]:
+        recipe = context.plan.recipe(sampled)
+        return recipe, bool(draw(context.plan, sampled, recipe, seed=member_seed(context, trial.number)))
+
+    made, refused = accepted(context, make)
+    recipe, leads = (None, False) if made is None else made
+    plan = TrialPlan(
+        trial=number,
+        stage="search",
+        trainer=context.plan.trainer.name,
+        seed=_seed(context, trial.number),
+        epochs=context.plan.epochs or 1,
+        weights=None if recipe is None else weights_of(context, recipe),
+        batch=number if leads else None,
+        recipe=sampled if recipe is None else recipe.model_dump(mode="json"),
+        sampled=sampled,
+    )
+    plan.write(folder)
     return Turn(optuna=trial, stage=SEARCH, plan=plan, recipe=recipe, refused=refused)
 
 

@@ -157,25 +157,16 @@ class _Attempt:
         self.tail = (None if field is None else getattr(first.recipe, field), self.batched)
         self.watch = Watch(context.clock.search_deadline, context.signals, tail=context.tails.get(self.tail, 0.0))
         self.open: dict[int, AttemptRun] = {}
+        self.recorded: set[int] = set()
         self.settled = time.monotonic()
 
     def run(self) -> None:
         """Runs it to its end."""
         context, plan = self.context, self.context.plan
-        runs = []
-        for place, start in enumerate(self.starts):
-            folder = attempt.claim_attempt(start.home)
-            attempt.begin(folder, start=start.way.start, durable=not self.batched)
-            set_reason(start.turn, None)
-            run = _run(context, start, folder, self.watch, batched=self.batched)
-            run.beat()
-            for problem in start.way.problems:
-                run.note(problem)
-            runs.append(run)
-            self.open[place] = run
-        context.notify("autotune_trial_started", [turn.plan.trial for turn in self.turns])
-        context.pulse.add(self._beat)
         try:
+            runs = self._begin()
+            context.notify("autotune_trial_started", [turn.plan.trial for turn in self.turns])
+            context.pulse.add(self._beat)
             attend(
                 context.trainer,
                 [start.recipe for start in self.starts],
@@ -187,14 +178,27 @@ class _Attempt:
                 arrived=self._arrived,
                 ended=self._ended,
             )
-        except KeyboardInterrupt:
-            for run in self.open.values():
-                attempt.finish(run.folder, "paused", run.elapsed)  # a person's wish, no death of the trial
+        except (KeyboardInterrupt, StudyError, OSError):
+            for place, run in self.open.items():  # a person's wish, or a full disk: no deaths of the trials
+                attempt.pause(run.folder, run.elapsed, epochs=place in self.recorded)
             raise
         finally:
             context.pulse.remove(self._beat)
             context.batches += self.watch.batches
             context.tails[self.tail] = self.watch.tail
+
+    def _begin(self) -> list[AttemptRun]:
+        """Opens an attempt for each trial."""
+        for place, start in enumerate(self.starts):
+            folder = attempt.claim_attempt(start.home)
+            run = _run(self.context, start, folder, self.watch, batched=self.batched)
+            attempt.begin(folder, start=start.way.start, durable=not self.batched)
+            self.open[place] = run
+            set_reason(start.turn, None)
+            run.beat()
+            for problem in start.way.problems:
+                run.note(problem)
+        return list(self.open.values())
 
     def _beat(self) -> None:
         for run in list(self.open.values()):
@@ -208,9 +212,10 @@ class _Attempt:
             self.settled = time.monotonic()
 
     def _ended(self, endings: Mapping[int, Ending]) -> None:
-        runs = {place: self.open.pop(place) for place in endings}
+        runs = {place: self.open[place] for place in endings}
         for place, run in runs.items():
             attempt.finish(run.folder, endings[place].end, run.elapsed)
+            del self.open[place]
         self.ended([(self.turns[place], ending) for place, ending in endings.items()])
         if self.batched:
             for run in runs.values():
@@ -219,9 +224,9 @@ class _Attempt:
     def _arrived(self, points: Mapping[int, tuple[Epoch, Point]]) -> Mapping[int, Stop]:
         """Records epochs and asks the pruner."""
         context = self.context
-        context.pulse.check()
         for place, (_, point) in points.items():
             attempt.add_point(self.open[place].folder, point, durable=not self.batched)
+            self.recorded.add(place)
         self._settle()
         context.clock.save()
         objective = context.plan.objective
