@@ -205,3 +205,50 @@ def test_what_the_disk_is_known_to_have_is_kept(plan, fake_many, monkeypatch):
 
     run_search(plan(many=many, batch=3, same=SAME, trials=1, epochs=6, pruner="none"))
     assert held[4] == [[f"checkpoint-{n}.safetensors" for n in (2, 4, 5)]] * 3
+
+
+def test_a_member_whose_recipe_is_refused_fails_alone(plan, fake_many):
+    """A member that the trainer takes no longer fails with the reason; the others go on, and so do later calls."""
+
+    def many(recipes, data, runs):
+        for told in fake_many(recipes, data, runs):
+            yield told
+            raise Death
+
+    kind = {"batch": 4, "same": SAME, "epochs": 3, "pruner": "none"}
+    made = plan(many=many, trials=1, **kind)
+    with pytest.raises(Death):
+        run_search(made)
+    recipe = made.path / "trials" / "00002" / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[recipe]\n", "[recipe]\nodd = 1\n"))
+    study = run_search(plan(trials=1, **kind))
+    assert [t.state for t in study.trials] == ["complete", "complete", "failed", "complete"]
+    failure = study.trials[2].failure
+    assert failure.kind == "plugin"
+    assert "the recipe is refused: " in failure.reason
+    assert "odd" in failure.reason
+    assert len(run_search(plan(trials=2, **kind)).trials) == 8
+
+
+def test_copies_that_a_death_left_out_are_made_up(plan, monkeypatch):
+    """Of every batch that ended, the next call tells the sampler; it looks at the study once for all of them."""
+    from autotune.engine import working
+    from autotune.engine.context import Context
+
+    kind = {"batch": 4, "same": SAME, "epochs": 2, "pruner": "none"}
+    monkeypatch.setattr(working, "share", lambda *_: None)
+    study = run_search(plan(trials=3, **kind))
+    assert not [t for t in searched(study) if COPY_OF in t.user_attrs]
+    monkeypatch.undo()
+    looked = []
+
+    def taking(context, study=Context.study):
+        looked.append(context)
+        return study(context)
+
+    monkeypatch.setattr(Context, "study", taking)
+    monkeypatch.setattr("autotune.engine.search._loop", lambda _: "enough")
+    run_search(plan(trials=4, **kind))
+    copies = [t.user_attrs[COPY_OF] for t in searched(study) if COPY_OF in t.user_attrs]
+    assert sorted(copies) == [1, 2, 3, 5, 6, 7, 9, 10, 11]
+    assert len(looked) == 4  # before, for the copies, and twice at the end

@@ -203,3 +203,18 @@ def test_the_agreement_counts_a_batch_once():
     assert SuccessiveHalving().trusted(study(*turned))
     assert SuccessiveHalving().trusted(study(*steady, *turned))
     assert not SuccessiveHalving().trusted(study(*[trial(i, 0, 0, 0.1 * i, 1 - 0.1 * i) for i in range(6)]))
+
+
+def test_the_best_of_a_batch_is_looked_for_once(monkeypatch):
+    """However many trials are decided together, every other batch is compared within itself once."""
+    best, looked = Objective.best, []
+
+    def counting(self, pairs):
+        looked.append(pairs)
+        return best(self, pairs)
+
+    monkeypatch.setattr(Objective, "best", counting)
+    others = [trial(i, 0.1, 0.2, 0.01 * i, batch=i // 4 * 4) for i in range(16)]
+    now = [running(i, 0.1, 0.2, 0.3, batch=16) for i in range(16, 48)]
+    SuccessiveHalving().decide_many(now, study(*others, *now))
+    assert len(looked) <= len(others) + 2 * len(now) + 5  # each curve, each decided one again, and five batches

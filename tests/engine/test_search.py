@@ -387,3 +387,45 @@ def test_a_trial_is_reproduced_from_its_recipe(plan, tmp_path):
     again = run_search(plan(runs=tmp_path / "b", trainer="toy", recipe=str(recipe), trials=1)).trials[0]
     assert (again.seed, dict(again.recipe)) == (best.seed, dict(best.recipe))
     assert [p.metrics for p in again.curve] == [p.metrics for p in best.curve]
+
+
+def test_a_continuation_whose_recipe_is_refused_fails(plan, fake_fit, monkeypatch):
+    """What goes on beyond its recipe's epochs is checked like every trial when it is taken again."""
+    monkeypatch.setattr("autotune.engine.search.nearly_over", lambda *_: True)
+    kind = {"time": 60.0, "epochs": 2, "first": [{"x": 1.0}], "pruner": "none"}
+    died = []
+
+    def fit(recipe, data, run):
+        if run.epochs > 2:
+            died.append(run.trial)
+            raise SystemExit
+        yield from fake_fit(recipe, data, run)
+
+    def never(recipe, data, run):
+        raise KeyboardInterrupt
+        yield
+
+    with pytest.raises(SystemExit):
+        run_search(plan(fit, **kind))
+    (number,) = died
+    made = plan(never, **kind)
+    recipe = trial_folder(made.path, number) / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[recipe]\n", "[recipe]\nodd = 1\n"))
+    with pytest.raises(KeyboardInterrupt):
+        run_search(made)
+    trial = read(made.path, made.plugins).trial(number)
+    assert (trial.stage, trial.state, trial.failure.kind) == ("final", "failed", "plugin")
+    assert "the recipe is refused: " in trial.failure.reason
+
+
+def test_without_a_time_nobody_asks_how_much_is_left(plan, monkeypatch):
+    """A study that ends with its trials spends nothing on times."""
+
+    def asked(*_):
+        raise RuntimeError("asked")
+
+    for name in ("too_late", "nearly_over", "continuation"):
+        monkeypatch.setattr(f"autotune.engine.search.{name}", asked)
+    assert len(run_search(plan(trials=3, epochs=1)).trials) == 3
+    with pytest.raises(RuntimeError, match="asked"):
+        run_search(plan(trials=4, time=60.0, epochs=1))
