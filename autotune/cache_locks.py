@@ -58,10 +58,10 @@ def lock(path: Path) -> int | None:
     """Takes a lock file, to be given back by `unlock`; None if somebody else holds it.
 
     Raises:
-        OSError: The file cannot be written, or its file system has no locks.
+        OSError: The file can be neither made nor read, or its file system has no locks.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             same = is_at(descriptor, path)
@@ -77,10 +77,14 @@ def lock(path: Path) -> int | None:
 
 
 def unlock(path: Path, descriptor: int) -> None:
-    """Gives a lock file back and removes it."""
-    with contextlib.suppress(FileNotFoundError):  # somebody removed the whole folder
-        path.unlink()
-    os.close(descriptor)
+    """Gives a lock file back and removes it, unless the path names somebody else's by now."""
+    try:
+        # In a folder where each removes only what is theirs, another user's file stays, locked by nobody.
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if is_at(descriptor, path):
+                path.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def is_at(descriptor: int, path: Path) -> bool:
@@ -91,3 +95,17 @@ def is_at(descriptor: int, path: Path) -> bool:
         return False
     here = os.fstat(descriptor)
     return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _open(path: Path) -> int:
+    """Opens a lock file, which is made if it is not there; one of another user is only read, which is enough."""
+    while True:
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except PermissionError:
+            try:
+                return os.open(path, os.O_RDONLY)
+            except FileNotFoundError:
+                removed_meanwhile = os.access(path.parent, os.W_OK | os.X_OK)
+            if not removed_meanwhile:
+                raise

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from autotune.cache_entries import contents, entries, limit_of, make_room, read_facts, remove, sweep, write_facts
+from autotune.cache_entries import (
+    clear,
+    contents,
+    entries,
+    limit_of,
+    make_room,
+    read_facts,
+    remove,
+    sweep,
+    write_facts,
+)
 from autotune.cache_locks import hold, lock, unlock
 from autotune.errors import UnknownName
 
@@ -77,7 +92,7 @@ def test_what_is_being_written_counts_and_stays(cache):
     assert keys(cache) == []
     assert part.is_dir()
     unlock(part.with_suffix(".lock"), descriptor)
-    assert sweep(cache) == 2500
+    assert sweep(cache).nbytes == 2500
     assert list((cache / "arrays/images").iterdir()) == []
 
 
@@ -95,7 +110,10 @@ def test_what_cannot_be_read_goes_first(cache):
     """An entry whose facts are damaged or lost is listed without them and makes way before all others."""
     (place(cache, "c") / "facts.json").write_text("{}")
     (place(cache, "b") / "facts.json").unlink()
-    assert next((e.key, dict(e.facts)) for e in entries(cache)) == ("a", {"n": 0})
+    assert next((e.key, dict(e.facts), e.problem) for e in entries(cache)) == ("a", {"n": 0}, None)
+    problems = {e.key: e.problem for e in entries(cache)}
+    assert problems["c"] == "damaged: facts.json is of another format"
+    assert problems["b"].startswith("damaged: facts.json cannot be read ([Errno 2]")
     assert make_room(cache, 2000, 3100) is None
     assert keys(cache) == ["a"]
 
@@ -119,7 +137,7 @@ def test_facts_vouch_for_themselves(cache):
 
 
 def test_a_lock_is_held_once_and_leaves_no_file(tmp_path):
-    """A second holder has to wait, in this process as in another; the file goes with the lock."""
+    """A second holder has to wait, in this process as in another; the file goes with the lock, and only with it."""
     path = tmp_path / "key.lock"
     descriptor = lock(path)
     assert lock(path) is None
@@ -129,15 +147,107 @@ def test_a_lock_is_held_once_and_leaves_no_file(tmp_path):
     path.unlink()
     other = lock(path)
     assert other is not None
-    for held in (again, other):
-        unlock(path, held)
+    unlock(path, again)
+    assert path.exists()
+    assert lock(path) is None, "two hold it at once"
+    unlock(path, other)
+    assert not path.exists()
 
 
 def test_clearing_an_unknown_kind(cache):
     """The kinds that there are, are named."""
-    from autotune.cache_entries import clear
-
     with pytest.raises(UnknownName, match="activations"):
         clear(cache, "pictures")
-    assert clear(cache, "images") == 2 * SIZE
+    assert clear(cache, "images").nbytes == 2 * SIZE
     assert keys(cache) == ["b"]
+    assert clear(cache, "images").nbytes == 0
+    assert clear(cache).nbytes == SIZE
+    assert clear(cache, "pictures").nbytes == 0
+
+
+def test_facts_go_into_the_folder_that_was_opened(tmp_path):
+    """A descriptor means its folder also after another one took the path, and a removed folder takes no facts."""
+    folder, moved = tmp_path / "a", tmp_path / "b"
+    folder.mkdir()
+    descriptor = os.open(folder, os.O_RDONLY)
+    folder.rename(moved)
+    folder.mkdir()
+    write_facts(descriptor, {"facts": {}})
+    assert read_facts(moved)["facts"] == {}
+    assert list(folder.iterdir()) == []
+    shutil.rmtree(moved)
+    with pytest.raises(FileNotFoundError):
+        write_facts(descriptor, {"facts": {}})
+    os.close(descriptor)
+
+
+AS_NOBODY = """
+import json, os, sys
+from pathlib import Path
+from autotune.cache_entries import clear, entries, make_room, write_facts
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+cache = Path(sys.argv[1])
+own = cache / "arrays/images/own"
+own.mkdir()
+write_facts(own, {"facts": {}})
+said = make_room(cache, 10, 10**6)
+full = make_room(cache, 10**6 - 10, 10**6)
+own.mkdir(exist_ok=True)
+write_facts(own, {"facts": {}})
+problems = {e.key: e.problem for e in entries(cache)}
+cleared = clear(cache)
+print(json.dumps([said, full, problems, cleared.nbytes, [path.name for path in cleared.denied], own.exists()]))
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A cache folder that everybody may write into."""
+    cache = Path("/tmp") / f"autotune-entries-{os.getpid()}"
+    for folder in (cache, cache / "arrays", cache / "arrays/images"):
+        folder.mkdir()
+        folder.chmod(0o777)
+    yield cache
+    shutil.rmtree(cache)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("sticky", [False, True])
+def test_a_cache_of_several_users(shared, sticky):
+    """What another user locked, left, keeps or hides neither makes room impossible nor keeps one's own from going."""
+    images = shared / "arrays/images"
+    for name in ("theirs", "hidden", "dead.part", "old-0.gone", "damaged"):
+        (images / name).mkdir()
+        (images / name / "0.bin").write_bytes(bytes(100))
+    for name in ("theirs", "hidden"):
+        write_facts(images / name, {"facts": {}})
+    (images / "hidden").chmod(0o700)
+    (images / "private.lock").touch(mode=0o600)
+    (images / "private.lock").chmod(0o600)
+    (images / "left.lock").touch()
+    building = lock(images / "theirs.lock")
+    if sticky:
+        for folder in (images, shared / "arrays", shared):
+            folder.chmod(0o1777)
+    before = {path.name for path in images.iterdir()} - {"left.lock"}
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, shared], capture_output=True, text=True, check=False, cwd=Path.cwd()
+    )
+    assert done.returncode == 0, done.stderr
+    said, full, problems, nbytes, denied, own = json.loads(done.stdout)
+    assert said is None
+    assert "are in use or somebody else's" in full
+    assert problems["theirs"] is None
+    assert problems["hidden"].startswith("may be read by its owner only: ")
+    assert nbytes > 0
+    assert not own
+    assert {"theirs", "hidden", "dead.part", "old-0.gone", "damaged", "private.lock"} == set(denied)
+    after = {path.name for path in images.iterdir()}
+    assert after - {"left.lock"} == before
+    assert ("left.lock" in after) == sticky
+    assert lock(images / "theirs.lock") is None, "the builder's lock was taken from it"
+    os.close(building)
+    assert clear(shared).nbytes > 400
+    assert list(images.iterdir()) == []

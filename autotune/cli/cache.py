@@ -19,7 +19,10 @@ def command() -> None:
 @options.json_option
 def ls(as_json: bool) -> None:
     """List what is kept, the last used first, with its size, and how much may be kept."""
+    from dataclasses import replace
+
     from autotune import cache_entries
+    from autotune.byte_sizes import format_bytes
     from autotune.cache import cache_folder
     from autotune.reporting import listings
 
@@ -27,18 +30,23 @@ def ls(as_json: bool) -> None:
     if as_json:
         terminal.show_json(found)
     else:
-        click.echo(listings.cache(found))
+        click.echo(listings.cache(replace(found, entries=tuple(e for e in found.entries if e.problem is None))))
+        for entry in found.entries:
+            if entry.problem is not None:
+                click.echo(f"{entry.kind}/{entry.key}, {format_bytes(entry.nbytes)}: {entry.problem}")
 
 
 @command.command(short_help="Remove what is kept.")
 @click.option("--kind", help="Only what is of this kind; `autotune cache ls` shows the kinds.")
 def clear(kind: str | None) -> None:
-    """Remove what is kept; what a running search has open stays."""
+    """Remove what is kept; what a running search has open stays, and so does what only another user may remove."""
     from autotune import cache_entries
     from autotune.byte_sizes import format_bytes
     from autotune.cache import cache_folder
 
-    freed = cache_entries.clear(cache_folder(), kind)
-    click.echo(f"{format_bytes(freed)} freed")
-    if kept := [e for e in cache_entries.entries(cache_folder()) if kind in (None, e.kind)]:
+    cleared = cache_entries.clear(cache_folder(), kind)
+    click.echo(f"{format_bytes(cleared.nbytes)} freed")
+    if kept := cleared.in_use:
         click.echo(f"{len(kept)} in use, {format_bytes(sum(e.nbytes for e in kept))}: kept")
+    for path in cleared.denied:
+        click.echo(f"{path}: kept; only its owner may remove it")

@@ -24,6 +24,8 @@ WAIT = 0.05
 MEMORY_SHARE = 8
 """One part in so many of the machine's memory may hold what the disk has no room for."""
 
+REMOVED = "it was removed or replaced while it was made"
+
 verified: dict[Path, tuple[Stamp, ...]] = {}
 """What this process has verified, or written itself."""
 in_memory: dict[tuple[Path, str, str, str], Arrays] = {}
@@ -45,7 +47,7 @@ class Build:
     Args:
         folder: The cache folder.
         limit: How many bytes it may hold; None is a tenth of the free disk.
-        place: The entry's folder, locked for us; None if it has to be in memory.
+        place: The entry's folder and the descriptor of our lock on it; None if it has to be in memory.
         record: Its facts, kind and key.
         count: How many rows there will be.
         keep_going: Asked once a batch.
@@ -56,14 +58,16 @@ class Build:
         self,
         folder: Path,
         limit: int | None,
-        place: Path | None,
+        place: tuple[Path, int] | None,
         record: Mapping[str, Any],
         count: int,
         keep_going: Callable[[], bool],
         note: str | None = None,
     ) -> None:
         self.folder, self.limit = folder, limit
-        self.place, self.record, self.count = place, record, count
+        self.place = None if place is None else place[0]
+        self.lock = None if place is None else place[1]
+        self.record, self.count = record, count
         self.keep_going = keep_going
         self.note = note
         self.layouts: tuple[Layout, ...] = ()
@@ -123,14 +127,17 @@ class Build:
         for old in (place, part):  # found wanting, and left by a writer that died
             cache_entries.discard(old)
         with locking(arrays_folder(self.folder) / ".lock", self.keep_going) as locked:
-            if locked:
+            if locked is not None:
                 problem = cache_entries.make_room(self.folder, self._nbytes, self.limit)
+                self.note = problem or self.note
                 if problem is None:
                     part.mkdir()
-                    self._writer = EntryWriter(part, self.layouts, self.count)
-                else:
-                    self.note = problem
-            return locked
+                    try:
+                        self._writer = EntryWriter(part, self.layouts, self.count)
+                    except BaseException:
+                        cache_entries.discard(part)
+                        raise
+            return locked is not None
 
     @property
     def _nbytes(self) -> int:
@@ -166,36 +173,54 @@ class Build:
         if self._writer is not None and self.place is not None:
             try:
                 return self._publish(self._writer, self.place)
-            except (OSError, Unusable) as error:
-                self._move_to_memory(f"{self.place.parent} cannot be written ({error})")
+            except Unusable as error:
+                self._move_to_memory(f"{self.place} is not kept: {error}")
+            except OSError as error:
+                self._move_to_memory(f"{self.place.parent} cannot be written ({error.strerror})")
         made = Arrays(self._memory or [], self.layouts, note=self.note)
         _living.add(made)
         return made
 
     def _publish(self, writer: EntryWriter, place: Path) -> Arrays:
-        stamps = writer.finish(self.record)
+        """Makes what was written an entry, if it is still ours: somebody may have emptied the cache meanwhile.
+
+        Raises:
+            Unusable: It is not.
+            OSError: It cannot be written.
+        """
+        if not writer.in_place():
+            raise Unusable(REMOVED)
+        stamps = tuple(writer.finish(self.record))
         # Held before the others can see it, so that nobody evicts it.
         held = cache_locks.hold(writer.folder / cache_entries.FACTS)
         if held is None:
-            raise Unusable("it was removed while it was written")
+            raise Unusable(REMOVED)
         try:
+            if not writer.complete(held):
+                raise Unusable(REMOVED)
+            if self.lock is None or not cache_locks.is_at(self.lock, place.with_suffix(".lock")):
+                raise Unusable("its lock file was removed while it was made")
             writer.folder.rename(place)
             sync_folder(place.parent)
-            verified[place] = tuple(stamps)
             found, _ = map_entry(place, self.record["facts"], self.count, held)
         except BaseException:
             os.close(held)
             raise
+        if found.stamps != stamps:  # somebody was faster than the rename; `found` lets go of what it holds
+            raise Unusable(REMOVED)
+        verified[place] = stamps
         found.note = self.note
         return found
 
     def _drop(self) -> None:
-        """Removes what was not finished."""
+        """Removes what was not finished; another writer's folder of that name stays."""
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        if self.place is not None and (part := self.place.with_suffix(".part")).exists():
-            cache_entries.discard(part)
+            try:
+                if self._writer.in_place():
+                    cache_entries.discard(self._writer.folder)
+            finally:
+                self._writer.close()
+                self._writer = None
 
 
 def memory_of_machine() -> int:
@@ -214,8 +239,8 @@ def _laid(batch: tuple[torch.Tensor, ...], layouts: Sequence[Layout]) -> list[to
 
 
 @contextlib.contextmanager
-def locking(path: Path, keep_going: Callable[[], bool]) -> Iterator[bool]:
-    """Holds a lock file; False if `keep_going`, asked while waiting, said no.
+def locking(path: Path, keep_going: Callable[[], bool]) -> Iterator[int | None]:
+    """Holds a lock file, and gives its descriptor; None if `keep_going`, asked while waiting, said no.
 
     Raises:
         Unwritable: The lock file cannot be made or locked.
@@ -227,7 +252,7 @@ def locking(path: Path, keep_going: Callable[[], bool]) -> Iterator[bool]:
     except OSError as error:
         raise Unwritable(error.errno, error.strerror) from error
     try:
-        yield descriptor is not None
+        yield descriptor
     finally:
         if descriptor is not None:
             cache_locks.unlock(path, descriptor)

@@ -21,7 +21,8 @@ from typing import Any, TypeAlias
 
 import torch
 
-from autotune.cache_entries import Unusable, read_facts, write_facts
+from autotune.cache_entries import FACTS, Unusable, read_facts, write_facts
+from autotune.cache_locks import is_at
 
 CHUNK = 16 << 20
 
@@ -106,9 +107,11 @@ class EntryWriter:
         self.done = 0
         self._files: list[io.FileIO] = []
         self._sums: list[list[int]] = [[] for _ in self.layouts]
+        # Paths may come to name another writer's folder, if somebody empties the cache meanwhile; this does not.
+        self._folder = os.open(folder, os.O_RDONLY)
         try:
             for number, layout in enumerate(self.layouts):
-                file = (folder / f"{number}.bin").open("w+b", buffering=0)
+                file = tensor_path(folder, number).open("x+b", buffering=0)
                 self._files.append(file)
                 file.truncate(count * layout.nbytes)
         except BaseException:
@@ -144,7 +147,7 @@ class EntryWriter:
         """Writes the facts, has everything on disk, and returns the stamps of the files.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: It cannot be written, or its folder was removed.
         """
         stamps = []
         for file in self._files:
@@ -152,15 +155,36 @@ class EntryWriter:
             stamps.append(_stamp(os.fstat(file.fileno())))
         tensors = [{**asdict(layout), "sums": sums} for layout, sums in zip(self.layouts, self._sums, strict=True)]
         write_facts(
-            self.folder, {**record, "count": self.count, "chunk": CHUNK, "order": sys.byteorder, "tensors": tensors}
+            self._folder, {**record, "count": self.count, "chunk": CHUNK, "order": sys.byteorder, "tensors": tensors}
         )
-        sync_folder(self.folder)
+        os.fsync(self._folder)
         return stamps
+
+    def in_place(self) -> bool:
+        """Whether the folder's path still names the folder that was made."""
+        return is_at(self._folder, self.folder)
+
+    def complete(self, facts: int) -> bool:
+        """Whether the folder's path names just what was written here, of full size.
+
+        Args:
+            facts: A descriptor of the ``facts.json`` that the path names.
+        """
+        return (
+            self.in_place()
+            and os.path.samestat(os.fstat(facts), os.stat(FACTS, dir_fd=self._folder))
+            and all(
+                is_at(file.fileno(), tensor_path(self.folder, number))
+                and os.fstat(file.fileno()).st_size == self.count * layout.nbytes
+                for number, (file, layout) in enumerate(zip(self._files, self.layouts, strict=True))
+            )
+        )
 
     def close(self) -> None:
         """Closes the files."""
         for file in self._files:
             file.close()
+        os.close(self._folder)
 
     def _write(self, number: int, content: memoryview) -> None:
         place, sums = self.done * self.layouts[number].nbytes, self._sums[number]

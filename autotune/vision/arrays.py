@@ -91,14 +91,17 @@ class ArrayCache:
             return found
         record = {"facts": facts, "kind": kind, "key": key}
         try:
-            with locking(place.with_suffix(".lock"), going) as locked:
-                if not locked:
+            with locking(place.with_suffix(".lock"), going) as lock:
+                if lock is None:
                     return None
                 found, problem = _open(place, facts, count, going)
                 if found is not None or stopped:
                     return found
-                made = Build(self.folder, self.limit, place, record, count, going, problem).run(produce)
+                made = Build(self.folder, self.limit, (place, lock), record, count, going, problem).run(produce)
         except Unwritable as error:
+            found, _ = _open(place, facts, count, going)  # another user may have made it while we waited for their lock
+            if found is not None or stopped:
+                return found
             problem = f"{place.parent} cannot be written ({error.strerror})"
             made = Build(self.folder, self.limit, None, record, count, going, problem).run(produce)
         if made is not None and made.path is None:
@@ -107,7 +110,7 @@ class ArrayCache:
 
     def has(self, key: str, kind: str = "activations") -> bool:
         """Whether there is an entry for a key. It is not verified."""
-        return (_place(self.folder, kind, key) / cache_entries.FACTS).is_file()
+        return os.path.isfile(_place(self.folder, kind, key) / cache_entries.FACTS)
 
     def find(self, key: str, facts: Mapping[str, Any], count: int, kind: str = "activations") -> Arrays | None:
         """What is kept for a key, verified; None where nothing is that can be used. See `get`."""
@@ -126,7 +129,7 @@ class ArrayCache:
 
     def clear(self, kind: str | None = None) -> int:
         """Removes what nobody has open, of one kind or of all. Returns the bytes."""
-        return cache_entries.clear(self.folder, kind)
+        return cache_entries.clear(self.folder, kind).nbytes
 
 
 def fingerprint(**parts: Any) -> str:

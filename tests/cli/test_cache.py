@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from autotune.cache_entries import write_facts
 from autotune.vision import ArrayCache
 
 
@@ -69,11 +72,62 @@ def test_an_unknown_kind_is_named(call):
     assert len(call("cache", "ls", "--json").json["entries"]) == 2
 
 
+def test_clearing_a_kind_twice(call, cache):
+    """What is gone already, or never was in an empty cache, frees nothing and is no mistake."""
+    assert call("cache", "clear", "--kind", "activations").out == "1 MB freed\n"
+    assert call("cache", "clear", "--kind", "activations").out == "0 B freed\n"
+    assert [e.kind for e in cache.ls()] == ["images"]
+    call("cache", "clear")
+    assert call("cache", "clear", "--kind", "activations").out == "0 B freed\n"
+
+
+def test_a_damaged_entry_is_called_so(call, cache):
+    """It is listed with what is wrong and without a time, and cleared like any other."""
+    (cache.folder / "arrays/images/bb/facts.json").write_text("{}")
+    lines = call("cache", "ls").out.splitlines()
+    assert lines[1].startswith("activations ")
+    assert lines[2].startswith("3 MB of ")
+    assert lines[3:] == ["images/bb, 2 MB: damaged: facts.json is of another format"]
+    assert [e["problem"] is None for e in call("cache", "ls", "--json").json["entries"]] == [True, False]
+    assert call("cache", "clear", "--kind", "images").out == "2 MB freed\n"
+
+
+AS_NOBODY = """
+import os, sys
+from autotune.cli import cli
+import autotune.cache_entries, autotune.byte_sizes, autotune.cache
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+cli.main(["cache", "clear"], standalone_mode=False)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_clear_says_what_belongs_to_somebody_else():
+    """What only another user may remove is named and stays."""
+    folder = Path("/tmp") / f"autotune-clear-{os.getpid()}"
+    theirs = folder / "arrays/images/aa"
+    theirs.mkdir(parents=True)
+    try:
+        write_facts(theirs, {"facts": {}})
+        environment = {"AUTOTUNE_CACHE_DIR": str(folder), "PATH": "/usr/bin:/bin"}
+        done = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY], env=environment, capture_output=True, text=True, check=False
+        )
+        assert theirs.is_dir()
+    finally:
+        shutil.rmtree(folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"0 B freed\n{theirs}: kept; only its owner may remove it\n"
+
+
 def test_nothing_is_kept_yet(call, tmp_path, monkeypatch):
     """Without a cache folder there is nothing to list or clear, and none is made."""
     monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "nowhere"))
     assert call("cache", "ls").out.startswith("0 B of ")
     assert call("cache", "clear").out == "0 B freed\n"
+    assert call("cache", "clear", "--kind", "activations").out == "0 B freed\n"
     assert not (tmp_path / "nowhere").exists()
 
 

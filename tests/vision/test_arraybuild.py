@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,6 +162,138 @@ def test_somebody_elses_folder(tmp_path_factory, monkeypatch):
         subprocess.run(["rm", "-r", folder], check=True)
     assert done.returncode == 0, done.stderr
     assert "cannot be written (Permission denied)" in done.stdout
+
+
+SHARED = """
+import os, sys, torch
+from pathlib import Path
+from autotune.vision import ArrayCache
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+for key in ("dead", "other"):
+    made = lambda: iter([(torch.arange(10.0),)])
+    found = ArrayCache(Path(sys.argv[1]), 10**9).get(key, {}, 10, made, keep_going=lambda: True)
+    assert torch.equal(found.tensors[0], torch.arange(10.0))
+    print(found.path, found.note, sep="; ")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_another_user_left_is_in_the_way_of_nothing_else(monkeypatch):
+    """Beside another user's lock files and half-written entry all else goes to disk; that entry is kept in memory."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = Path("/tmp") / f"autotune-shared-{os.getpid()}"
+    kind = folder / "arrays/activations"
+    (kind / "dead.part").mkdir(parents=True)
+    try:
+        (kind / "dead.part/0.bin").write_bytes(bytes(100))
+        for left in (folder / "arrays/.lock", kind / "dead.lock", kind / "third.lock"):
+            left.touch()
+        for place in (folder, folder / "arrays", kind):
+            place.chmod(0o1777)
+        done = subprocess.run(
+            [sys.executable, "-c", SHARED, folder], capture_output=True, text=True, check=False, cwd=Path.cwd()
+        )
+        assert (kind / "dead.part/0.bin").exists()
+    finally:
+        shutil.rmtree(folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"None; {kind} cannot be written (Permission denied)\n{kind / 'other'}; None\n"
+
+
+def test_the_folder_is_emptied_while_two_build(tmp_path):
+    """Neither takes the other's half-written rows for its own, and who came later keeps its lock and its entry."""
+    half_a, half_b, done_a = threading.Event(), threading.Event(), threading.Event()
+    found: dict[str, Arrays] = {}
+
+    def build(name: str, half: threading.Event, other: threading.Event) -> None:
+        def slowly() -> Iterator[tuple[torch.Tensor, ...]]:
+            for number, batch in enumerate(produce()):
+                if number == 10:
+                    half.set()
+                    assert other.wait(20)
+                yield batch
+
+        found[name] = get(ArrayCache(tmp_path, limit=10**9), slowly)
+
+    first = threading.Thread(target=build, args=("a", half_a, half_b))
+    second = threading.Thread(target=build, args=("b", half_b, done_a))
+    first.start()
+    assert half_a.wait(20)
+    shutil.rmtree(tmp_path / "arrays")
+    second.start()
+    first.join(20)
+    part = tmp_path / "arrays/activations/aa.part"
+    assert sorted(p.name for p in part.iterdir()) == ["0.bin"]
+    assert part.with_suffix(".lock").exists()
+    done_a.set()
+    second.join(20)
+    assert found["a"].path is None
+    assert (
+        found["a"].note == f"{tmp_path}/arrays/activations/aa is not kept: it was removed or replaced while it was made"
+    )
+    assert (found["b"].path, found["b"].note) == (tmp_path / "arrays/activations/aa", None)
+    assert found["b"].intact()
+    assert [p.name for p in (tmp_path / "arrays/activations").iterdir()] == ["aa"]
+
+
+def lose_lock(part: Path) -> None:
+    """Removes the writer's lock file."""
+    part.with_suffix(".lock").unlink()
+
+
+def swap_file(part: Path) -> None:
+    """Puts other bytes of the same size where the writer's are."""
+    (part / "0.bin").unlink()
+    (part / "0.bin").write_bytes(bytes(ROWS.nbytes))
+
+
+def lose_folder(part: Path) -> None:
+    """Removes the writer's folder."""
+    shutil.rmtree(part)
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lose_lock, "its lock file was removed"),
+        (swap_file, "it was removed or replaced"),
+        (lose_folder, "it was removed or replaced"),
+    ],
+)
+def test_what_is_no_longer_ours_is_not_published(tmp_path, damage, told):
+    """Without the lock, the files or the folder that a writer made, its rows stay in memory, and nothing on disk."""
+
+    def disturbed() -> Iterator[tuple[torch.Tensor, ...]]:
+        for number, batch in enumerate(produce()):
+            if number == 10:
+                damage(tmp_path / "arrays/activations/aa.part")
+            yield batch
+
+    found = get(ArrayCache(tmp_path, limit=10**9), disturbed)
+    assert found.path is None
+    assert f"aa is not kept: {told} while it was made" in found.note
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_another_file_comes_between_naming_and_mapping(tmp_path, monkeypatch):
+    """Rows that are mapped are those that were written, else they stay in memory; the next process looks again."""
+
+    def late(folder: Path) -> None:
+        swap_file(folder / "aa")
+        sync(folder)
+
+    sync = arraybuild.sync_folder
+    with monkeypatch.context() as patched:
+        patched.setattr(arraybuild, "sync_folder", late)
+        found = get(ArrayCache(tmp_path, limit=10**9))
+    assert found.path is None
+    assert "it was removed or replaced while it was made" in found.note
+    arraybuild.in_memory.clear()
+    again = get(ArrayCache(tmp_path, limit=10**9))
+    assert again.path is not None
+    assert "made anew" in again.note
 
 
 def test_neither_disk_nor_memory(tmp_path, monkeypatch):
