@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from autotune.engine import run_search
 from autotune.engine.continuing import continuation, nearly_over, too_late
 from autotune.objective import Goal, Objective
 from autotune.study import Point, Study, Trial
@@ -92,3 +95,16 @@ def test_the_leader_of_a_batch_is_continued_within_its_batchs_time():
     batch = [trial(i, [1.0] * 4, batch=0, value=0.5 + i / 100) for i in range(8)]
     assert continuation(study(*batch), 8.0) is None
     assert continuation(study(*batch), 18.0) == (batch[7], 6)
+
+
+def test_without_a_time_nobody_asks_how_much_is_left(plan, monkeypatch):
+    """A study that ends with its trials spends nothing on times."""
+
+    def asked(*_):
+        raise RuntimeError("asked")
+
+    for name in ("too_late", "nearly_over", "continuation"):
+        monkeypatch.setattr(f"autotune.engine.search.{name}", asked)
+    assert len(run_search(plan(trials=3, epochs=1)).trials) == 3
+    with pytest.raises(RuntimeError, match="asked"):
+        run_search(plan(trials=4, time=60.0, epochs=1))
