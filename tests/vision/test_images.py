@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from dataclasses import replace
@@ -101,14 +102,16 @@ def test_epochs_walk_through_fixed_views_that_no_trial_changes(split, preprocess
     assert not torch.equal(whole(one, 1), whole(one, 4))
 
 
-WITH_EVERY_POLICY = """
-import hashlib
-import numpy as np
-from autotune import Preprocess, Split
-from autotune.builtin.policies import autotune_augmentations
-from autotune.vision import Images, Placement
-
 def digests():
+    """A digest of a view by each policy; complete in itself, so that another process can run its source."""
+    import hashlib
+
+    import numpy as np
+
+    from autotune import Preprocess, Split
+    from autotune.builtin.policies import autotune_augmentations
+    from autotune.vision import Images, Placement
+
     images = np.random.default_rng(3).integers(0, 256, (20, 20, 24, 3), dtype=np.uint8)
     keys = tuple(map(str, range(20)))
     split = Split(ids=keys, labels=np.zeros(20, dtype=np.int64), keys=keys, reader=lambda key: images[int(key)])
@@ -118,16 +121,13 @@ def digests():
         seen = Images(split, preprocess, Placement("cpu"), seed=1, policy=spec, views=2).view(1)
         found.append(hashlib.sha256(b"".join(inputs.numpy().tobytes() for (inputs,) in seen)).hexdigest())
     return found
-"""
 
 
 def test_views_are_the_same_in_another_process():
     """A view's bits depend on nothing that a process brings with it."""
-    here: dict = {}
-    exec(WITH_EVERY_POLICY, here)
-    script = [sys.executable, "-c", WITH_EVERY_POLICY + "print(*digests())"]
+    script = [sys.executable, "-c", inspect.getsource(digests) + "print(*digests())"]
     there = subprocess.run(script, capture_output=True, text=True, check=True).stdout.split()
-    assert here["digests"]() == there
+    assert digests() == there
     assert len(set(there)) == 6
 
 
