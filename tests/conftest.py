@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
@@ -23,6 +23,18 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 def tiny() -> autotune.Data:
     """Tiny images of three classes, in memory."""
     return tiny_data()
+
+
+@pytest.fixture
+def disk() -> Iterator[Callable[[int | None], None]]:
+    """Sets how many bytes a file may have, as a full disk would; None lifts it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(size: int | None) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before[0] if size is None else size, before[1]))
+
+    yield limit
+    limit(None)
 
 
 @pytest.hookimpl(wrapper=True)

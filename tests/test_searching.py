@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import pytest
@@ -59,18 +58,6 @@ def test_preparing_writes_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.fixture
-def small_files():
-    """Sets how many bytes a file may have, as a full disk would; None lifts it."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (before[0] if size is None else size, before[1]))
-
-    yield limit
-    limit(None)
-
-
 class Filling:
     """Fills the disk when a trial has ended.
 
@@ -89,19 +76,19 @@ class Filling:
             self.fill(200)
 
 
-def test_a_report_that_cannot_be_written_is_a_full_disk(tmp_path, small_files):
+def test_a_report_that_cannot_be_written_is_a_full_disk(tmp_path, disk):
     """The error names the place and the remedy; with room again the same call makes up what is missing."""
     asked = ["trainer=toy", "trials=1", "epochs=1"]
     with pytest.raises(StudyError, match="cannot be written") as caught:
-        conduct(prepare("digits", asked, runs=tmp_path), observers=[Filling(small_files, 0)])
-    small_files(None)
+        conduct(prepare("digits", asked, runs=tmp_path), observers=[Filling(disk, 0)])
+    disk(None)
     assert "make room" in caught.value.hint
     outcome = conduct(prepare("digits", asked, runs=tmp_path))
     assert not outcome.went_on
     assert (outcome.study.path / "report.md").is_file()
 
 
-def test_why_a_search_ended_is_told_though_the_disk_is_full(tmp_path, small_files, monkeypatch):
+def test_why_a_search_ended_is_told_though_the_disk_is_full(tmp_path, disk, monkeypatch):
     """A hand-over that fails does not hide the failures that ended the search."""
     from autotune.builtin.toy.trainer import ToyTrainer
 
@@ -112,4 +99,4 @@ def test_why_a_search_ended_is_told_though_the_disk_is_full(tmp_path, small_file
     monkeypatch.setattr(ToyTrainer, "fit", fit)
     asked = ["trainer=toy", "trials=9", "epochs=1"]
     with pytest.raises(AutotuneError, match="5 trials in a row failed alike"):
-        conduct(prepare("digits", asked, runs=tmp_path), observers=[Filling(small_files, 4)])
+        conduct(prepare("digits", asked, runs=tmp_path), observers=[Filling(disk, 4)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 import threading
 import time
@@ -19,18 +18,6 @@ from autotune.errors import StudyError
 
 LINES = 64
 """Bytes into which the lines of an attempt's start and end fit, and the clock, but no checkpoint and no journal."""
-
-
-@pytest.fixture
-def disk():
-    """Sets how many bytes a file may have; what is beyond cannot be written. None lifts it."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(size):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (before[0] if size is None else size, before[1]))
-
-    yield limit
-    limit(None)
 
 
 def stops(disk, made, match):
