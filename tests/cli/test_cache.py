@@ -95,7 +95,7 @@ def test_a_damaged_entry_is_called_so(call, cache):
 AS_NOBODY = """
 import os, sys
 from autotune.cli import cli
-import autotune.cache_entries, autotune.byte_sizes, autotune.cache
+import autotune.cli.cache, autotune.cache_entries, autotune.byte_sizes, autotune.cache
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
