@@ -108,15 +108,19 @@ class ArrayCache:
             in_memory[name] = made
         return made
 
-    def has(self, key: str, kind: str = "activations") -> bool:
-        """Whether there is an entry for a key. It is not verified."""
-        return os.path.isfile(_place(self.folder, kind, key) / cache_entries.FACTS)
-
-    def find(self, key: str, facts: Mapping[str, Any], count: int, kind: str = "activations") -> Arrays | None:
-        """What is kept for a key, verified; None where nothing is that can be used. See `get`."""
+    def find(
+        self,
+        key: str,
+        facts: Mapping[str, Any],
+        count: int,
+        *,
+        keep_going: Callable[[], bool],
+        kind: str = "activations",
+    ) -> Arrays | None:
+        """What is kept for a key, verified; None where nothing can be used, or `keep_going` said no. See `get`."""
         plain = json.loads(json.dumps(facts, allow_nan=False))
         found = in_memory.get(_name(self.folder, kind, key, plain, count))
-        return found or _open(_place(self.folder, kind, key), plain, count, lambda: True)[0]
+        return found or _open(_place(self.folder, kind, key), plain, count, keep_going)[0]
 
     def allowed(self) -> int:
         """How many bytes all entries together may have now."""

@@ -5,12 +5,13 @@ A feed yields the same values whether they are kept or computed anew, so that a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from autotune.vision.ahead import ahead
 from autotune.vision.arrays import ArrayCache, Arrays, NoRoom, fingerprint
-from autotune.vision.costs import Keeping, Rung, measure, worth_keeping
+from autotune.vision.costs import Keeping, Rung, depths, measure, worth_keeping
 from autotune.vision.cuts import Cut, Cuts
 from autotune.vision.device import Placement
 from autotune.vision.images import Images, shuffled
@@ -19,6 +20,8 @@ from autotune.vision.mixing import Inputs
 VERSION = 1
 ROOM = 1 / 4
 """Share of the cache that the rungs on the way to one boundary may take."""
+FEW = 8
+"""Images that a CPU is timed on."""
 GPU_SHARE = 1 / 4
 """Share of a GPU's free memory that a side's activations may take."""
 
@@ -50,33 +53,43 @@ class Boundaries:
     ) -> None:
         self.cuts, self.weights, self.placement, self.cache, self.dtype = cuts, weights, placement, cache, dtype
         self.note = note
-        self._rungs: list[Rung] | None = None
+        self._rungs: dict[int, list[Rung]] = {}
         self._without_room: set[str] = set()
 
     def rungs(self, images: Images, deepest: int) -> list[Rung]:
-        """The depths on the way to a boundary, timed on a few images."""
-        if self._rungs is None or self._rungs[-1].cut.unfreeze > deepest:
-            few = next(iter(images.plain()))[0][:8]
-            depths = range(self.cuts.blocks - 1, deepest - 1, -1)
-            self._rungs = measure(self.cuts, self.placement, few, depths)
-        return [rung for rung in self._rungs if rung.cut.unfreeze >= deepest]
+        """The depths on the way to a boundary, timed on some images."""
+        if deepest not in self._rungs:
+            (some,) = next(iter(images.plain()))
+            some = some if self.placement.is_cuda else some[:FEW]
+            wanted = depths(self.cuts.blocks, deepest)
+            self._rungs[deepest] = measure(self.cuts, self.placement, some, wanted, self._kept)
+        return self._rungs[deepest]
 
-    def judge(self, images: Images, cut: Cut, passes: float) -> Keeping:
-        """Whether keeping a side's activations pays for a trial that needs each of them so many times."""
-        if self.find(images, cut, None if images.fixed else 0) is not None:
+    def judge(self, images: Images, cut: Cut, passes: float, *, keep_going: Callable[[], bool]) -> Keeping:
+        """Whether keeping a side's activations pays for a trial that needs each of them so many times.
+
+        Args:
+            images: The side.
+            cut: The boundary.
+            passes: Epochs that are left.
+            keep_going: Asked while what is kept already is read through.
+        """
+        views = [None] if images.fixed else range(max(1, images.views))
+        missing = [v for v in views if self.find(images, cut, v, keep_going=keep_going) is None]
+        if not missing:
             return Keeping(keep=True, reason="activations found in the cache")
         rungs = self.rungs(images, cut.unfreeze)
         return worth_keeping(
             seconds=sum(rung.seconds for rung in rungs),
             nbytes=rungs[-1].nbytes,
-            images=len(images) * max(1, images.views),
-            passes=passes / max(1, images.views),
+            images=len(images) * len(missing),
+            passes=passes / len(views),
         )
 
-    def find(self, images: Images, cut: Cut, view: int | None) -> Arrays | None:
+    def find(self, images: Images, cut: Cut, view: int | None, *, keep_going: Callable[[], bool]) -> Arrays | None:
         """What is kept already for a side at a cut."""
         key, facts = self._named(images, cut, view)
-        return self.cache.find(key, facts, len(images))
+        return self.cache.find(key, facts, len(images), keep_going=keep_going)
 
     def arrays(self, images: Images, cut: Cut, view: int | None, *, keep_going: Callable[[], bool]) -> Arrays | None:
         """A side's activations at a cut, in the side's order.
@@ -90,7 +103,7 @@ class Boundaries:
         Returns:
             None as soon as `keep_going` says False, and where there is no room for them.
         """
-        found = self.find(images, cut, view)
+        found = self.find(images, cut, view, keep_going=keep_going)
         if found is not None or self._named(images, cut, view)[0] in self._without_room:
             return found
         rungs = self.rungs(images, cut.unfreeze)
@@ -98,7 +111,7 @@ class Boundaries:
             rungs = rungs[-1:]  # what is rounded leads to no other boundary than its own
         source: tuple[Cut, Arrays] | None = None
         for rung in reversed(rungs[:-1]):
-            kept = self.find(images, rung.cut, view)
+            kept = self.find(images, rung.cut, view, keep_going=keep_going)
             if kept is not None:
                 source = (rung.cut, kept)
                 break
@@ -228,8 +241,10 @@ class BoundaryFeed:
                 for inputs, labels in images.epoch(epoch, batch_size):
                     yield self.boundaries.live(self.cut, inputs), labels
             return
-        for part in shuffled(len(self), batch_size, images.seed, epoch):
-            yield self._rows(view, part), self.labels[images.placement.tensor(part)]
+        parts = shuffled(len(self), batch_size, images.seed, epoch)
+        on_device = torch.split(images.placement.tensor(torch.cat(list(parts))), [len(part) for part in parts])
+        for inputs, part in zip(self._batches(view, parts), on_device, strict=True):
+            yield inputs, self.labels[part]
 
     def plain(self) -> Iterator[Inputs]:
         """See `autotune.vision.Feed.plain`."""
@@ -238,8 +253,7 @@ class BoundaryFeed:
             for inputs in self.images.plain():
                 yield self.boundaries.live(self.cut, inputs)
             return
-        for part in torch.split(torch.arange(len(self)), self.images.placement.eval_batch):
-            yield self._rows(None, part)
+        yield from self._batches(None, torch.split(torch.arange(len(self)), self.images.placement.eval_batch))
 
     def _arrays(self, view: int | None) -> tuple[Arrays, Inputs | None] | None:
         """Activations of a view, and, where a GPU has room for them, all of them there."""
@@ -260,6 +274,20 @@ class BoundaryFeed:
         if arrays.nbytes > GPU_SHARE * free:
             return None
         return tuple(placement.tensor(tensor) for tensor in arrays.tensors)
+
+    def _batches(self, view: int | None, parts: Sequence[torch.Tensor]) -> Iterator[Inputs]:
+        """The rows of each part; for a GPU that does not hold them, pinned and one batch ahead."""
+        _, resident = self._open[view]
+        if resident is not None or not self.images.placement.is_cuda:
+            yield from (self._rows(view, part) for part in parts)
+            return
+        for read, part in zip(ahead(self._pinned(view, part) for part in parts), parts, strict=True):
+            yield self._rows(view, part) if read is None else tuple(self.boundaries.loaded(t) for t in read)
+
+    def _pinned(self, view: int | None, part: torch.Tensor) -> Inputs | None:
+        """Some rows of a view in pinned memory; None where they were altered or removed."""
+        arrays, _ = self._open[view]
+        return tuple(tensor.pin_memory() for tensor in arrays.rows(part)) if arrays.intact() else None
 
     def _rows(self, view: int | None, part: torch.Tensor) -> Inputs:
         """Some rows of a view; what was altered or removed since the last batch is made anew first."""

@@ -5,18 +5,20 @@ The answer decides on storage only: a training is the same with and without.
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from autotune.vision.arraybuild import memory_of_machine
 from autotune.vision.cuts import Cut, Cuts
 from autotune.vision.device import Placement
 
 WRITE, READ, READ_FROM_DISK = 250e6, 1.5e9, 150e6
 """Bytes a second that are assumed: written and synchronised, read again from memory, read from a busy disk."""
+
+RUNGS = 8
+"""Depths on the way to a boundary that are looked at, at most."""
 
 SMALL = 64e6
 """Bytes that are always kept: no timing decides on what costs next to nothing."""
@@ -46,18 +48,37 @@ class Keeping:
     reason: str
 
 
-def measure(cuts: Cuts, placement: Placement, images: torch.Tensor, depths: Sequence[int]) -> list[Rung]:
+def depths(blocks: int, deepest: int) -> list[int]:
+    """The numbers of unfrozen blocks at which the way to a boundary is looked at, falling; every one is compared.
+
+    Args:
+        blocks: Of the network.
+        deepest: Unfrozen above the boundary.
+    """
+    stride = -(-blocks // RUNGS)
+    return [depth for depth in range(blocks - 1, deepest, -1) if depth % stride == 0] + [deepest]
+
+
+def measure(
+    cuts: Cuts,
+    placement: Placement,
+    images: torch.Tensor,
+    wanted: Sequence[int],
+    kept: Callable[[torch.Tensor], torch.Tensor],
+) -> list[Rung]:
     """Times the way from the images down to the last of some depths, rung by rung.
 
     Args:
         cuts: Where the network can be cut.
         placement: Where it is.
-        images: A few normalised images float32 [N, 3, S, S] on the device.
-        depths: Numbers of unfrozen blocks, falling; those without a cut are left out.
+        images: Some normalised images float32 [N, 3, S, S] on the device: as many as are computed at once on a GPU,
+            a few on a CPU.
+        wanted: Numbers of unfrozen blocks, falling; those without a cut are left out.
+        kept: Gives a tensor the type in which it is kept.
     """
     rungs: list[Rung] = []
     values: tuple[torch.Tensor, ...] = (images,)
-    for depth in depths:
+    for depth in wanted:
         cut = cuts.at(depth)
         if cut is None:
             continue
@@ -66,10 +87,10 @@ def measure(cuts: Cuts, placement: Placement, images: torch.Tensor, depths: Sequ
             way, values = cut.prefix, (images,)
         with torch.inference_mode(), placement.autocast():
             way(*values)
-            began = _now(placement)
+            began = placement.now()
             values = way(*values)
-            taken = _now(placement) - began
-        nbytes = sum(tensor.nbytes for tensor in values) // len(images)
+            taken = placement.now() - began
+        nbytes = sum(kept(tensor).nbytes for tensor in values) // len(images)
         rungs.append(Rung(cut=cut, seconds=taken / len(images), nbytes=nbytes))
     return rungs
 
@@ -85,7 +106,7 @@ def worth_keeping(*, seconds: float, nbytes: int, images: int, passes: float) ->
     """
     total = images * nbytes
     again = passes * images * seconds
-    read = READ if total < _memory() / 2 else READ_FROM_DISK
+    read = READ if total < memory_of_machine() / 2 else READ_FROM_DISK
     kept = images * seconds + total / WRITE + passes * total / read
     size = f"{total / 1e6:,.0f} MB" if total < 1e9 else f"{total / 1e9:,.1f} GB"
     if total < SMALL or kept < again:
@@ -93,14 +114,3 @@ def worth_keeping(*, seconds: float, nbytes: int, images: int, passes: float) ->
     return Keeping(
         keep=False, reason=f"activations computed anew ({again:.0f} s): keeping {size} would take {kept:.0f} s"
     )
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _now(placement: Placement) -> float:
-    """Seconds, once the device has done what it was given."""
-    if placement.is_cuda:
-        torch.cuda.synchronize(placement.device)
-    return time.perf_counter()

@@ -16,6 +16,7 @@ import torch
 
 from autotune.backbone import Backbone
 from autotune.vision.agreement import Boundary, Findings, disagreement, undisturbed
+from autotune.vision.device import is_out_of_memory
 from autotune.vision.freezing import Partition, freeze, train_mode
 from autotune.vision.slicing import Flow
 from autotune.vision.tracing import Step, Untraceable, followed, trace
@@ -32,7 +33,6 @@ class Cut:
     Attributes:
         unfreeze: How many blocks, counted from the top, lie above the boundary with the head.
         crossing: Names of what crosses, after the submodules or functions that give it.
-        how: ``blocks``: the model's own modules, as they were seen to be called.
         fingerprint: Hexadecimal; changes when what crosses, or how it is computed, changes. The weights do not count.
         module: The network.
         values: Digests of how each value that crosses is computed.
@@ -44,7 +44,6 @@ class Cut:
 
     unfreeze: int
     crossing: tuple[str, ...]
-    how: str
     fingerprint: str
     module: torch.nn.Module
     values: tuple[str, ...]
@@ -165,6 +164,10 @@ class Cuts:
                 found = self._cut(partition)
             except Untraceable as reason:
                 found = str(reason)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                found = "memory ran out when its parts were compared with the whole"  # another time it may suffice
         return found if isinstance(found, Cut) else f"{self.name} cannot be cut beneath {unfreeze} blocks: {found}"
 
     def _cut(self, partition: Partition) -> Cut | str:
@@ -179,7 +182,6 @@ class Cuts:
         cut = Cut(
             unfreeze=partition.unfreeze,
             crossing=tuple(training.name(value) for value in values),
-            how="blocks",
             fingerprint=_digest(VERSION, self._versions, self.name, self._size, values),
             module=self._module,
             values=values,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,12 @@ class Placement:
         if self.is_cuda and torch.cuda.is_bf16_supported():
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()
+
+    def now(self) -> float:
+        """Seconds of a clock that does not jump, once the device has done what it was given."""
+        if self.is_cuda:
+            torch.cuda.synchronize(self.device)
+        return time.monotonic()
 
     def module(self, module: torch.nn.Module) -> torch.nn.Module:
         """Moves a module to the device, in channels_last layout."""

@@ -170,9 +170,10 @@ class HeadGroup:
         return logits, odds, odds.view(-1, size), peak, kept, kept[:, :, scratch.features]
 
     @torch.no_grad()
-    def odds(self, features: torch.Tensor) -> torch.Tensor:
-        """Probabilities [heads, C, N] by the averaged weights, for features [N, D]."""
-        used = self.mean[:, :, : self.scratch.features].reshape(-1, self.scratch.features)
-        bias = self.mean[:, :, self.scratch.features].reshape(-1, 1)
+    def odds(self, features: torch.Tensor, which: slice) -> torch.Tensor:
+        """Probabilities [heads, C, N] by the averaged weights of some heads, for features [N, D]."""
+        mean = self.mean[which]
+        used = mean[:, :, : self.scratch.features].reshape(-1, self.scratch.features)
+        bias = mean[:, :, self.scratch.features].reshape(-1, 1)
         logits = torch.addmm(bias, used, features.t())
-        return torch.softmax(logits.view(len(self.heads), self.classes, -1), 1)
+        return torch.softmax(logits.view(len(mean), self.classes, -1), 1)

@@ -19,7 +19,7 @@ from autotune.vision.state import MEAN, MODEL, OPTIMIZER
 ALIGNED = 16
 CPU_ROOM = 1 << 17
 CPU_ROOM_DROPPED = 1 << 18
-GPU_ROOM = 1 << 26
+GPU_ROOM = ROOM = 1 << 26
 CHUNK = 4096
 
 
@@ -143,11 +143,15 @@ class ManyHeads:
         """
         self._group(self._batch or 1)
         place = {id(head): i for i, head in self._heads.items()}
+        most = max(1, ROOM // (self.classes * len(features)))
         for group in self._groups:
-            rows = max(1, GPU_ROOM // (len(group.heads) * self.classes))
-            odds = torch.cat([group.odds(part).cpu() for part in _in_order(features, rows)], dim=2)
-            for head, own in zip(group.heads, odds.transpose(1, 2), strict=True):
-                yield place[id(head)], np.ascontiguousarray(own.numpy())
+            for start in range(0, len(group.heads), most):
+                which = slice(start, start + most)
+                heads = group.heads[which]
+                rows = max(1, ROOM // (len(heads) * self.classes))
+                odds = torch.cat([group.odds(part, which).cpu() for part in _in_order(features, rows)], dim=2)
+                for head, own in zip(heads, odds.transpose(1, 2), strict=True):
+                    yield place[id(head)], np.ascontiguousarray(own.numpy())
 
     def averaged(self, place: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """A head's averaged weight [C, D] and bias [C]."""

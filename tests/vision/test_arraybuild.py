@@ -117,7 +117,7 @@ def test_a_limit_that_is_too_small(tmp_path):
     found = get(cache)
     assert found.note == "it takes 1 MB, and the cache may have 1000 kB"
     assert get(cache, lambda: iter(())) is found
-    assert cache.find("aa", {}, COUNT) is found
+    assert cache.find("aa", {}, COUNT, keep_going=yes) is found
     assert not cache.ls()
     arraybuild.in_memory.clear()
     assert get(ArrayCache(tmp_path, limit=1_000_000)).note is None
@@ -314,8 +314,8 @@ def test_memory_makes_way_for_what_is_needed_now(tmp_path, monkeypatch):
     used = cache.get("a", {}, COUNT, produce, keep_going=yes)
     cache.get("b", {}, COUNT, produce, keep_going=yes)
     cache.get("c", {}, COUNT, produce, keep_going=yes)
-    assert cache.find("b", {}, COUNT) is None
-    assert cache.find("c", {}, COUNT) is not None
+    assert cache.find("b", {}, COUNT, keep_going=yes) is None
+    assert cache.find("c", {}, COUNT, keep_going=yes) is not None
     also = cache.get("c", {}, COUNT, produce, keep_going=yes)
     with pytest.raises(NoRoom):
         cache.get("d", {}, COUNT, produce, keep_going=yes)

@@ -134,7 +134,9 @@ def test_another_trial_finds_what_was_kept(backbone, split, preprocess, tmp_path
     second = Training(backbone, split, preprocess, tmp_path)
     runs = []
     second.module.low.register_forward_hook(lambda *_: runs.append(1))
-    assert second.boundaries.judge(second.images, second.cut, 5).reason == "activations found in the cache"
+    assert (
+        second.boundaries.judge(second.images, second.cut, 5, keep_going=yes).reason == "activations found in the cache"
+    )
     second.run(second.feed(True), epochs=1)
     assert not runs
 
@@ -168,7 +170,7 @@ def test_what_was_kept_for_something_else_is_not_used(backbone, split, preproces
     else:
         split = coloured(90, seed=5)
     second = Training(backbone, split, preprocess, tmp_path)
-    assert second.boundaries.find(second.images, second.cut, None) is None
+    assert second.boundaries.find(second.images, second.cut, None, keep_going=yes) is None
 
 
 def test_what_is_deleted_or_altered_between_epochs_is_made_anew(backbone, split, preprocess, tmp_path):
@@ -242,6 +244,22 @@ def test_no_room_is_said_once_and_changes_nothing(backbone, split, preprocess, t
     one = Training(backbone, split, preprocess, tmp_path / "b", limit=1000)
     assert same(one.run(one.feed(True)), weights)
     assert len([note for note in one.notes if "computed anew" in note]) == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", [0.0, 0.25], ids=["pinned", "resident"])
+def test_on_a_gpu_rows_are_those_of_the_cache(backbone, split, preprocess, tmp_path, monkeypatch, share):
+    """Read ahead into pinned memory, or kept on the GPU: the batches are the rows that lie in the cache."""
+    monkeypatch.setattr("autotune.vision.boundary.GPU_SHARE", share)
+    placement = Placement("cuda:0")
+    images = Images(split, preprocess, placement, seed=3)
+    cuts = Cuts(placement.module(backbone.build(3)).eval(), backbone, img_size=preprocess.img_size, folder=None)
+    cache = ArrayCache(tmp_path / "cache")
+    boundaries = Boundaries(cuts, "weights", placement, cache, dtype=None, note=print)
+    feed = BoundaryFeed(images, boundaries, cuts.at(1), keep=True, keep_going=yes)
+    kept = boundaries.arrays(images, cuts.at(1), None, keep_going=yes)
+    for (found,), part in zip(feed.plain(), torch.arange(len(images)).split(placement.eval_batch), strict=True):
+        assert torch.equal(found.cpu(), kept.rows(part)[0])
 
 
 def test_told_to_stop_it_trains_on_nothing(backbone, split, preprocess, tmp_path):

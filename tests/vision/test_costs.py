@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from autotune.vision import Cuts, Placement
-from autotune.vision.costs import measure, worth_keeping
+from autotune.vision.costs import depths, measure, worth_keeping
 
 
 def test_what_is_dear_to_compute_and_small_is_kept():
@@ -33,11 +33,18 @@ def test_what_is_tiny_is_kept_without_a_look_at_the_clock():
     assert worth_keeping(seconds=0.0, nbytes=1000, images=100, passes=1).keep
 
 
+def test_at_most_eight_depths_are_looked_at_on_the_way():
+    """Few blocks are all rungs; of many, every n-th, the same for whatever boundary, and the boundary itself."""
+    assert depths(8, 5) == [7, 6, 5]
+    assert depths(24, 0) == [21, 18, 15, 12, 9, 6, 3, 0]
+    assert depths(24, 5) == [21, 18, 15, 12, 9, 6, 5]
+
+
 def test_rungs_are_timed_from_the_images_to_the_head(backbone, preprocess):
     """Every depth with a cut is a rung; sizes are those of one image's boundary."""
     module = backbone.build(3).eval()
     cuts = Cuts(module, backbone, img_size=16, folder=None)
-    rungs = measure(cuts, Placement("cpu"), torch.randn(8, 3, 16, 16), range(1, -1, -1))
+    rungs = measure(cuts, Placement("cpu"), torch.randn(8, 3, 16, 16), range(1, -1, -1), lambda tensor: tensor)
     assert [rung.cut.unfreeze for rung in rungs] == [1, 0]
     assert [rung.nbytes for rung in rungs] == [8 * 8 * 8 * 4, 16 * 4]
     assert all(rung.seconds > 0 for rung in rungs)
@@ -47,5 +54,5 @@ def test_a_rung_that_the_one_before_does_not_lead_to_is_timed_from_the_image(bac
     """No depth with a cut is left out because the boundary before it does not suffice."""
     cuts = Cuts(backbone.build(3).eval(), backbone, img_size=16, folder=None)
     monkeypatch.setattr(cuts, "between", lambda shallow, deep: None)
-    rungs = measure(cuts, Placement("cpu"), torch.randn(8, 3, 16, 16), range(1, -1, -1))
+    rungs = measure(cuts, Placement("cpu"), torch.randn(8, 3, 16, 16), range(1, -1, -1), lambda tensor: tensor)
     assert [rung.cut.unfreeze for rung in rungs] == [1, 0]

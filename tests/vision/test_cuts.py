@@ -171,7 +171,6 @@ class Hidden(Net):
 def test_the_parts_compute_what_the_whole_computes(network: type[Net], drop: float, unfreeze: int) -> None:
     """Logits in both modes, gradients and statistics are the same, and nothing frozen moves."""
     cut = check_cut(Drawn(network), unfreeze, img_size=SIZE, drop=drop)
-    assert cut.how == "blocks"
 
 
 def test_what_crosses_is_named_and_has_a_row_for_each_image() -> None:
@@ -345,6 +344,28 @@ def test_what_was_compared_with_one_rate_holds_for_another(tmp_path: Any) -> Non
     assert len(list(tmp_path.iterdir())) == 1
     assert Cuts(Functional(0.0), Drawn(Functional), img_size=SIZE, folder=tmp_path).at(0) is not None
     assert len(list(tmp_path.iterdir())) == 2
+
+
+class Hungry(Net):
+    """Memory does not suffice for it once."""
+
+    fed = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.fed:
+            self.fed = True
+            torch.empty(1 << 60)
+        return super().forward(x)
+
+
+def test_memory_that_runs_out_in_the_comparison_is_no_cut_and_not_remembered(tmp_path: Any) -> None:
+    """The network trains whole, says why, and another trial compares anew."""
+    network = Hungry()
+    cuts = Cuts(network, Drawn(Hungry), img_size=SIZE, folder=tmp_path)
+    assert cuts.at(1) is None
+    assert "memory ran out" in cuts.why_not(1)
+    assert list(tmp_path.iterdir()) == []
+    assert Cuts(network, Drawn(Hungry), img_size=SIZE, folder=tmp_path).at(1) is not None
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_but_time(tmp_path: Any) -> None:

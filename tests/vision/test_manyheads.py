@@ -216,6 +216,19 @@ def test_probabilities_are_those_of_the_averaged_weights(data):
         np.testing.assert_allclose(probabilities, wanted.numpy(), rtol=1e-4, atol=1e-6)
 
 
+def test_scoring_a_few_heads_and_images_at_a_time_changes_nothing(data, monkeypatch):
+    """With room for the numbers of one head and some images, every probability is the same."""
+    plans = list(PLANS.values())
+    heads = ManyHeads(plans, [start(i) for i in range(len(plans))], "cpu")
+    train(heads, data, (0,))
+    wanted = dict(heads.probabilities(data[0]))
+    monkeypatch.setattr("autotune.vision.manyheads.ROOM", CLASSES * IMAGES // 3)
+    found = dict(heads.probabilities(data[0]))
+    assert list(found) == list(wanted)
+    for place, probabilities in found.items():
+        np.testing.assert_allclose(probabilities, wanted[place], rtol=1e-5, atol=1e-7)
+
+
 def test_it_stops_after_the_batch_in_which_it_is_told_to(data):
     """Stopped after the third batch it has seen three batches, taken three steps, and says so."""
     heads = ManyHeads([PLANS["adamw"], PLANS["sgd drop"]], [start()] * 2, "cpu")

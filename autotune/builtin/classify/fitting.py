@@ -144,13 +144,13 @@ class Fitting:
             if self.unfreeze < len(self.partition.blocks):
                 self.run.note(f"trained without kept activations: {self.cuts.why_not(self.unfreeze)}")
             return self.train, self.val
-        keeping = self.boundaries.judge(self.val, self.cut, epochs)
+        keeping = self.boundaries.judge(self.val, self.cut, epochs, keep_going=self.asking)
         check = BoundaryFeed(self.val, self.boundaries, self.cut, keep=keeping.keep, keep_going=self.asking)
         if self._mixes_images:
             self.run.note("activations computed anew: the images are mixed before the frozen part")
             return self.train, check
         if self.repeats:
-            keeping = self.boundaries.judge(self.train, self.cut, epochs)
+            keeping = self.boundaries.judge(self.train, self.cut, epochs, keep_going=self.asking)
             self.run.note(keeping.reason)
         else:
             self.run.note("activations computed anew: every epoch draws other views")

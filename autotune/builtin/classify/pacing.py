@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import statistics
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
@@ -67,24 +66,24 @@ def _read(path: Path) -> tuple[float, float] | None:
 
 def _measure(fitting: Fitting) -> tuple[float, float]:
     """Seconds for one image, trained and evaluated; the first batch warms up where there are more."""
-    device, size, cut = fitting.run.device, fitting.recipe.batch_size, fitting.cut
+    now, size, cut = fitting.placement.now, fitting.recipe.batch_size, fitting.cut
     if cut is not None and fitting.repeats:
         fitting.trained.forward = cut.suffix
-    spent, began = [], _now(device)
+    spent, began = [], now()
     for images, labels in itertools.islice(fitting.train.epoch(0, size), STEPS + 1):
         inputs: Inputs = images
         if cut is not None and fitting.repeats:
-            inputs, began = fitting.boundaries.live(cut, images), _now(device)
+            inputs, began = fitting.boundaries.live(cut, images), now()
         one = _One((inputs, labels))
         seen = train_epoch(fitting.trained, one, epoch=0, batch_size=size, seed=0, keep_going=lambda: True)
-        spent.append((_now(device) - began) / seen)
-        began = _now(device)
+        spent.append((now() - began) / seen)
+        began = now()
     images = next(iter(fitting.val.plain()))
     inputs = images if cut is None else fitting.boundaries.live(cut, images)
     forward = fitting.module if cut is None else cut.suffix
-    began = _now(device)
+    began = now()
     evaluate(fitting.module, _One((inputs, inputs[0])), fitting.placement, forward)
-    return statistics.fmean(spent[1:] or spent), (_now(device) - began) / len(inputs[0])
+    return statistics.fmean(spent[1:] or spent), (now() - began) / len(inputs[0])
 
 
 class _One:
@@ -101,10 +100,3 @@ class _One:
 
     def plain(self) -> Iterator[Inputs]:
         yield self.batch[0]
-
-
-def _now(device: str) -> float:
-    """Seconds, once the device has done what it was given."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-    return time.monotonic()

@@ -47,8 +47,8 @@ class ClassifyRecipe(Recipe):
         description="Draws of the policy for each image, taken in turn, epoch by epoch; 0 draws afresh every epoch. "
         "Fixed views let the frozen part's activations be kept.",
     )
-    mixup: Annotated[float, Float(0.0, 0.4)] = Field(0.0, ge=0, description="Mixup's alpha; 0 is off.")
-    cutmix: Annotated[float, Float(0.0, 1.0)] = Field(0.0, ge=0, description="CutMix's alpha; 0 is off.")
+    mixup: Annotated[float, Choice((0.0, 0.2))] = Field(0.0, ge=0, description="Mixup's alpha; 0 is off.")
+    cutmix: Annotated[float, Choice((0.0, 1.0))] = Field(0.0, ge=0, description="CutMix's alpha; 0 is off.")
     brightness: float = Field(
         0.0, ge=0, le=1, description="Each sample is shifted by up to this share of its own range; 0 is off."
     )
