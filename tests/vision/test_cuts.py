@@ -170,7 +170,7 @@ class Hidden(Net):
 @pytest.mark.parametrize("unfreeze", [0, 1])
 def test_the_parts_compute_what_the_whole_computes(network: type[Net], drop: float, unfreeze: int) -> None:
     """Logits in both modes, gradients and statistics are the same, and nothing frozen moves."""
-    cut = check_cut(Drawn(network), unfreeze, img_size=SIZE, drop=drop)
+    check_cut(Drawn(network), unfreeze, img_size=SIZE, drop=drop)
 
 
 def test_what_crosses_is_named_and_has_a_row_for_each_image() -> None:
