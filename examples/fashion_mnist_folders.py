@@ -1,7 +1,7 @@
 """Writes Fashion-MNIST as class folders of PNG files, from Debian's package dataset-fashion-mnist.
 
-    python examples/fashion_mnist_folders.py fashion10k              # the first 10,000 training images
-    python examples/fashion_mnist_folders.py fashion10k --test 10000 # and all test images, in fashion10k-test
+    python examples/fashion_mnist_folders.py fashion10k                  # the first 10,000 training images
+    python examples/fashion_mnist_folders.py fashion 60000 --test 10000  # all, in fashion/train and fashion/test
     autotune search fashion10k --time 15m
 
 Fashion-MNIST: Xiao, Rasul and Vollgraf, 2017, https://arxiv.org/abs/1708.07747.
@@ -49,12 +49,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="where to write; must not exist, or be empty")
     parser.add_argument("images", type=int, nargs="?", default=10_000, help="how many training images (10000)")
-    parser.add_argument("--test", type=int, metavar="N", help="also write N test images, to FOLDER-test")
+    parser.add_argument(
+        "--test", type=int, metavar="N", help="also write N test images: into FOLDER/test, the others into FOLDER/train"
+    )
     parser.add_argument("--home", type=Path, default=HOME, help=f"the idx files ({HOME})")
     arguments = parser.parse_args()
     outputs = [("train", arguments.folder, arguments.images)]
     if arguments.test is not None:
-        outputs.append(("t10k", arguments.folder.with_name(arguments.folder.name + "-test"), arguments.test))
+        sides = (("train", "train", arguments.images), ("t10k", "test", arguments.test))
+        outputs = [(part, arguments.folder / side, most) for part, side, most in sides]
     for part, folder, most in outputs:
         if not (arguments.home / f"{part}-images-idx3-ubyte.gz").is_file():
             sys.exit(

@@ -33,15 +33,22 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_the_first_images_become_class_folders(home: Path, tmp_path: Path) -> None:
-    """As many as asked for, under their classes' names, pixel by pixel; test images in a folder of their own."""
-    done = run(tmp_path / "out", 25, "--test", 10, "--home", home)
+    """As many as asked for, under their classes' names, pixel by pixel."""
+    done = run(tmp_path / "out", 25, "--home", home)
     assert done.returncode == 0, done.stderr
     source = FolderSource(tmp_path / "out")
     items = {item.key: item.label for item in source.items()}
     assert len(items) == 25
     assert items["ankle boot/00019.png"] == "ankle boot"
     assert (source.read("ankle boot/00019.png") == 19).all()
-    assert len(list(FolderSource(tmp_path / "out-test").items())) == 10
+
+
+def test_with_test_images_the_folder_has_two_sides(home: Path, tmp_path: Path) -> None:
+    """The training images are one side, the test images the other."""
+    done = run(tmp_path / "out", 25, "--test", 10, "--home", home)
+    assert done.returncode == 0, done.stderr
+    sides = [item.side for item in FolderSource(tmp_path / "out").items()]
+    assert (sides.count("train"), sides.count("test")) == (25, 10)
 
 
 def test_missing_files_name_the_package(tmp_path: Path) -> None:

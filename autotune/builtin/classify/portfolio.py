@@ -11,8 +11,8 @@ PORTFOLIO: Sequence[Mapping[str, Scalar]] = (
     {"unfreeze_share": 0.0, "lr": 3e-3, "weight_decay": 0.01, "augment": "none"},
     # The topmost blocks: a few times the head's cost where activations are kept, and most of what training gains.
     {"unfreeze_share": 0.15, "lr": 1e-3, "lr_blocks": 1e-3, "layer_decay": 0.8, "augment": "none"},
-    # The head, then the top third of the blocks (LP-FT; Kumar et al. 2022, arXiv:2202.10054).
-    {"unfreeze_share": 0.35, "lr": 1e-3, "lr_blocks": 1e-3, "layer_decay": 0.8, "augment": "none"},
+    # The head, then the top half of the blocks (LP-FT; Kumar et al. 2022, arXiv:2202.10054).
+    {"unfreeze_share": 0.5, "lr": 1e-3, "lr_blocks": 1e-3, "layer_decay": 0.8, "augment": "none"},
     # Everything, smaller rates below (Howard and Ruder 2018, arXiv:1801.06146).
     {"unfreeze_share": 1.0, "lr": 1e-3, "lr_blocks": 5e-4, "layer_decay": 0.9, "augment": "none"},
     # SGD with momentum and a small rate, as most published fine-tuning does.

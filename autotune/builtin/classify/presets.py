@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune import Facts, Presets, Profile
+from autotune.builtin.classify.recipe import ClassifyRecipe
 
 SMALLEST, SMALL = 64, 96
+HEAD_STEPS, LEAST = 2500, 2
+"""Steps after which a head on frozen features hardly gains any more, and the fewest passes over the images."""
 
 
 def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
-    """Chooses image size and batch size.
+    """Chooses image size, batch size, and how long the head is trained by itself.
 
     Small images gain nothing from being enlarged to the size of the pretraining, and each doubling costs four
     times as much: those under 96 px are enlarged fourfold at most, to something from 64 to 96 px. The size must
@@ -26,6 +29,10 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
     batch = 32 if train < 3000 else 64 if device == "cpu" or train < 20000 else 128
     fixed: dict[str, str | int | float | bool] = {"batch_size": batch}
     reasons = [f"batch_size {batch}: {train:,} training images"]
+    passes = max(LEAST, round(HEAD_STEPS * batch / train))
+    if passes < ClassifyRecipe.model_fields["head_epochs"].default:
+        fixed["head_epochs"] = passes
+        reasons.append(f"head_epochs {passes}: about {HEAD_STEPS:,} steps fit the head")
     if len(sizes) == 1:
         (fixed["img_size"],) = sizes
         reasons.append(f"img_size {fixed['img_size']}: the images' short side is {short} px, the device is {device}")
