@@ -39,11 +39,13 @@ if TYPE_CHECKING:
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
+    from autotune.vision.linear_probe import fit_linear as fit_linear
     from autotune.vision.loop import Trained as Trained, evaluate as evaluate, train_epoch as train_epoch
     from autotune.vision.manyheads import ManyHeads as ManyHeads, Rows as Rows
     from autotune.vision.metrics import METRICS as METRICS, score as score
     from autotune.vision.mixing import Mix as Mix, make_mix as make_mix
     from autotune.vision.model import TorchModel as TorchModel
+    from autotune.vision.neighbours import knn_probabilities as knn_probabilities, prototypes as prototypes
     from autotune.vision.optim import Rates as Rates, make_optimizer as make_optimizer, set_rates as set_rates
     from autotune.vision.seeds import derive as derive
     from autotune.vision.state import averaged as averaged, capture as capture, restore as restore
@@ -61,11 +63,13 @@ _HOMES = {
     "headplans": "HeadPlan",
     "heads": "build_module",
     "images": "Feed Images normalise",
+    "linear_probe": "fit_linear",
     "loop": "Trained evaluate train_epoch",
     "manyheads": "ManyHeads Rows",
     "metrics": "METRICS score",
     "mixing": "Mix make_mix",
     "model": "TorchModel",
+    "neighbours": "knn_probabilities prototypes",
     "optim": "Rates make_optimizer set_rates",
     "seeds": "derive",
     "state": "averaged capture restore",
