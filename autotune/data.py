@@ -69,12 +69,15 @@ class Split:
         labels: int64 [N], indices into the task's classes.
         keys: What the source calls each image, for messages.
         reader: Reads an image by its key.
+        soft: Probabilities to learn from instead of the labels, float32 [N, C], each row summing to 1; None: the labels.
+            Only the train side of a study that has a teacher brings them, and only to trainers whose spec says ``soft``.
     """
 
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]
     keys: tuple[str, ...]
     reader: Callable[[str], Image] = field(repr=False, compare=False)
+    soft: npt.NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -89,11 +92,13 @@ class Split:
 
     def take(self, indices: Sequence[int]) -> Split:
         """A part of this side."""
+        places = np.asarray(indices, dtype=np.int64)
         return Split(
             ids=tuple(self.ids[i] for i in indices),
-            labels=self.labels[np.asarray(indices, dtype=np.int64)],
+            labels=self.labels[places],
             keys=tuple(self.keys[i] for i in indices),
             reader=self.reader,
+            soft=None if self.soft is None else self.soft[places],
         )
 
 

@@ -47,6 +47,7 @@ class TrainerSpec:
         same: Fields that are equal within a batch; they come from its first recipe.
         device: Resolves ``auto``, or checks a name such as ``cuda:1``; None for a trainer that needs no device.
         presets: Chooses values from the data's profile, the candidates and the device; None chooses nothing.
+        soft: Whether it learns from `autotune.Split.soft` where the train side has it; ``teacher=`` needs that.
     """
 
     name: str
@@ -59,6 +60,7 @@ class TrainerSpec:
     same: tuple[str, ...] = ()
     device: Callable[[str], str] | None = None
     presets: Callable[[Profile, Sequence[Facts], str], Presets] | None = None
+    soft: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

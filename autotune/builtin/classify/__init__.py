@@ -38,6 +38,7 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
             same=SAME,
             device=_device,
             presets=presets,
+            soft=True,
         )
     ]
 
