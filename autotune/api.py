@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time as clock
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ AnyPath = str | os.PathLike[str]
 
 
 def search(
-    data: AnyPath,
+    data: AnyPath | Sequence[AnyPath],
     *assignments: str,
     time: str | float | None = None,
     trials: int | None = None,
@@ -37,7 +37,8 @@ def search(
 
     Args:
         data: A folder with one folder of images a class, the name of a data source such as ``digits``, a
-            study.toml, or the folder of a study.
+            study.toml, or the folder of a study. A list of folders or names is several tasks, which
+            ``trainer="multitask"`` trains on one backbone.
         assignments: Keys of study.toml as on the command line, e.g. ``"space.lr.high=0.01"``.
         time: The study's total time, e.g. ``"15m"``, or seconds; everything until the saved best model counts.
         trials: The study's total number of trials.

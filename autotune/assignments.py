@@ -94,7 +94,9 @@ class Wishes:
         value = table["value"]
         field = self._fields.get(key)
         kinds = () if field is None else get_args(field.annotation) or (field.annotation,)
-        only_text = bool(kinds) and all(kind in (str, NoneType) or isinstance(kind, str) for kind in kinds)
+        # A key that takes text or a list of texts, as ``data`` does, takes a bare number for text too.
+        single = [kind for kind in kinds if kind not in (NoneType, tuple[str, ...])]
+        only_text = bool(single) and all(kind is str or isinstance(kind, str) for kind in single)
         if isinstance(value, datetime.date | datetime.time):
             return text
         return text if only_text and not isinstance(value, str | list | dict) else value

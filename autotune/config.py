@@ -58,6 +58,16 @@ def _names(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _places(value: object) -> object:
+    """Takes a list of one place for that place, and checks each of several."""
+    given = value if isinstance(value, list | tuple) else [value]
+    if not given or "" in given:
+        raise ValueError("must not be empty")
+    if not all(isinstance(place, str) for place in given):
+        raise ValueError("must be a place, or a list of places in quotes, e.g. data=['cats', 'dogs']")
+    return given[0] if len(given) == 1 else tuple(given)
+
+
 def _scalar(value: object) -> object:
     if not isinstance(value, str | int | float):
         raise ValueError("must be text, a number, true or false")
@@ -84,8 +94,9 @@ class StudyConfig(BaseModel):
     name: str | None = Field(
         default=None, description="The study's folder is runs/NAME; by default named after the data."
     )
-    data: str = Field(
-        min_length=1, description="Folder of images, or a name such as digits. Relative to the current directory."
+    data: Annotated[str | tuple[str, ...], BeforeValidator(_places)] = Field(
+        description="Folder of images, or a name such as digits; a list of them is several tasks, for trainer "
+        "multitask. Relative to the current directory."
     )
     trainer: str = Field(default="classify", description="What trains; `autotune plugins` lists them.")
     metric: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
@@ -121,6 +132,11 @@ class StudyConfig(BaseModel):
     space: dict[str, dict[str, Any]] = Field(default={}, description="Changed ranges: low, high, log, step, or values.")
     splits: Splits = Field(default=Splits(), description="Shares of the images on each side.")
     made: dict[str, Any] = Field(default={}, description="Written by autotune: what it found and chose, and why.")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the images of each task are; usually one place."""
+        return (self.data,) if isinstance(self.data, str) else self.data
 
     @field_validator("name")
     @classmethod

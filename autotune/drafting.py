@@ -12,7 +12,7 @@ from autotune.checking import check
 from autotune.checkpoint import write_atomically
 from autotune.errors import UsageError
 from autotune.plugins import Plugins, load_plugins
-from autotune.searching import read_request
+from autotune.searching import Places, read_request
 from autotune.space import Choice, Dimension, SearchSpace
 from autotune.specs import TrainerSpec
 
@@ -34,12 +34,12 @@ EXAMPLES: dict[str, Any] = {
 """Shown for the keys that have no default value."""
 
 
-def write_draft(path: Path, data: str | None, assignments: Sequence[str] = (), *, force: bool = False) -> None:
+def write_draft(path: Path, data: Places | None, assignments: Sequence[str] = (), *, force: bool = False) -> None:
     """Writes a commented study.toml.
 
     Args:
         path: The file.
-        data: The place of the images.
+        data: The place of the images, or several.
         assignments: ``key=value`` lines; what they set is written, the rest stands as comments.
         force: Overwrite a file that exists.
 
@@ -52,7 +52,8 @@ def write_draft(path: Path, data: str | None, assignments: Sequence[str] = (), *
     config, _ = read_request(data, assignments)
     plugins = load_plugins()
     check(config, plugins)
-    plugins.open_source(config.data)
+    for place in config.places:
+        plugins.open_source(place)
     text = draft(config, plugins)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.encode())

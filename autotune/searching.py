@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from autotune.errors import AutotuneError, StudyError
+from autotune.errors import AutotuneError, StudyError, UsageError
 from autotune.model import Model
 from autotune.plugins import Plugins, load_plugins
 from autotune.study import Study
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from autotune.config import StudyConfig
     from autotune.engine import Clock
     from autotune.plan import Plan
+
+Places: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 DEFAULT_DATA = "digits"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
@@ -39,7 +41,7 @@ class Outcome:
 
 
 def prepare(
-    data: str | os.PathLike[str] | None,
+    data: Places | None,
     assignments: Sequence[str] = (),
     *,
     values: Mapping[str, Any] | None = None,
@@ -49,8 +51,8 @@ def prepare(
     """Reads what is asked for and looks everything up; nothing is written into the study's folder.
 
     Args:
-        data: A place of images, a study.toml, or the folder of a study, which then goes on; None is `DEFAULT_DATA`
-            unless ``data=`` is assigned.
+        data: A place of images, several of them, a study.toml, or the folder of a study, which then goes on; None is
+            `DEFAULT_DATA` unless ``data=`` is assigned.
         assignments: ``key=value`` lines, as on the command line.
         values: Further keys with their values.
         runs: Where the folders of studies lie.
@@ -67,7 +69,7 @@ def prepare(
 
 
 def read_request(
-    data: str | os.PathLike[str] | None,
+    data: Places | None,
     assignments: Sequence[str],
     *,
     values: Mapping[str, Any] | None = None,
@@ -80,14 +82,34 @@ def read_request(
     """
     from autotune.config import read_config
 
-    file = None if data is None else study_file(Path(data))
+    places = _places(data)
+    file = study_file(Path(places[0])) if len(places) == 1 else None
     values = dict(values or {})
     if file is None and "data" not in values and not any(a.partition("=")[0].strip() == "data" for a in assignments):
-        values["data"] = DEFAULT_DATA if data is None else os.fspath(data)
+        values["data"] = DEFAULT_DATA if data is None else places
     config = read_config(file, assignments, values, plugins=plugins)
     if file is not None and config.made and file.resolve().parent.name == config.name:
         return config, _near(file.resolve().parent.parent)  # a study that lies elsewhere goes on where it lies
     return config, runs
+
+
+def _places(data: Places | None) -> list[str]:
+    """The places that are named.
+
+    Raises:
+        UsageError: There are several, and one of them is a study.
+    """
+    several: Sequence[str | os.PathLike[str]] = ()
+    if data is not None:
+        several = [data] if isinstance(data, str | os.PathLike) else data
+    places = [os.fspath(place) for place in several]
+    studies = [place for place in places if study_file(Path(place)) is not None]
+    if len(places) > 1 and studies:
+        raise UsageError(
+            f"{studies[0]}: is a study, and stands beside {len(places) - 1} other places",
+            hint="give the study alone, or the places of its images",
+        )
+    return places
 
 
 def _near(folder: Path) -> Path:

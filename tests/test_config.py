@@ -76,6 +76,16 @@ def test_text_stays_text():
     assert (config.data, config.name) == ("2024", "2024-01-01")
 
 
+def test_data_may_be_several_places(tmp_path):
+    """A list of places stays one, in a file too; a list of one place is that place."""
+    several = read_config(None, ["data=['a', '7']"])
+    assert several.data == several.places == ("a", "7")
+    assert read_config(None, [], {"data": ["a", "b"]}).places == ("a", "b")
+    assert read_config(written(tmp_path, 'data = ["a", "b"]\n')).data == ("a", "b")
+    one = read_config(None, ["data=['a']"])
+    assert (one.data, one.places) == ("a", ("a",))
+
+
 def test_what_is_said_beside_a_file_goes_before_it(tmp_path):
     """Assignments replace single entries of the file's tables; the rest stays."""
     path = written(tmp_path, 'data = "a"\ntrials = 5\n[fixed]\nlr = 0.1\ndrop = 0.2\n[space.opt]\nvalues = ["sgd"]\n')
@@ -248,8 +258,24 @@ def test_backbones_for_a_trainer_without_any_are_a_mistake(plugins):
 def test_data_must_be_named():
     """Without data there is nothing to search on."""
     assert problems() == (
-        "data: is missing (Folder of images, or a name such as digits. Relative to the current directory)",
+        "data: is missing (Folder of images, or a name such as digits; a list of them is several tasks, for trainer "
+        "multitask. Relative to the current directory)",
     )
+
+
+@pytest.mark.parametrize(
+    ("assignment", "complaint"),
+    [
+        ("data=[]", "must not be empty"),
+        ("data=''", "must not be empty"),
+        ("data=['a', '']", "must not be empty"),
+        ("data=['a', 1]", "data=['cats', 'dogs']"),
+    ],
+)
+def test_places_that_are_none_are_refused(assignment, complaint):
+    """No place, an empty one, something that is no text."""
+    (problem,) = problems(assignment)
+    assert complaint in problem
 
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import autotune
-from autotune.errors import AutotuneError, StudyError
+from autotune.errors import AutotuneError, StudyError, UsageError
 from autotune.searching import conduct, prepare, read_request, study_file
 
 
@@ -49,6 +49,15 @@ def test_the_default_is_digits():
     assert read_request(None, ["trainer=toy"])[0].data == "digits"
     assert read_request(None, ["data=images"])[0].data == "images"
     assert read_request("images", [])[0].data == "images"
+
+
+def test_several_places_are_several_tasks(study):
+    """The places go into the study as they are named; a study among them is refused."""
+    config, _ = read_request(["cats", Path("dogs")], ["trainer=multitask"])
+    assert config.data == ("cats", "dogs")
+    assert read_request(("cats",), [])[0].data == "cats"
+    with pytest.raises(UsageError, match="runs/x: is a study, and stands beside 1 other"):
+        read_request(["cats", "runs/x"], [])
 
 
 def test_preparing_writes_nothing(tmp_path):

@@ -10,7 +10,7 @@ from autotune.cli import options
 
 
 @click.command(short_help="Write a commented study.toml.")
-@click.argument("words", metavar="[DATA] [KEY=VALUE]...", nargs=-1)
+@click.argument("words", metavar="[DATA]... [KEY=VALUE]...", nargs=-1)
 @click.option("--output", "-o", default="study.toml", show_default=True, type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 def command(words: tuple[str, ...], output: Path, force: bool) -> None:

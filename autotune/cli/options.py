@@ -48,8 +48,11 @@ def assignments(words: tuple[str, ...], **options: str | None) -> tuple[str, ...
     return (*words, *(f"{key}={value}" for key, value in options.items() if value is not None))
 
 
-def split_data(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """The data among a command's words, where the first word names it, and the other words."""
-    if words and ("=" not in words[0] or Path(words[0]).exists()):
-        return words[0], words[1:]
-    return None, words
+def split_data(words: tuple[str, ...]) -> tuple[str | tuple[str, ...] | None, tuple[str, ...]]:
+    """The places of the data, which are a command's first words up to a ``key=value``, and the other words.
+
+    One place is text, several are a tuple, none is None.
+    """
+    count = next((i for i, word in enumerate(words) if "=" in word and not Path(word).exists()), len(words))
+    places = words[:count]
+    return (places[0] if count == 1 else places or None), words[count:]

@@ -10,7 +10,7 @@ from autotune.cli import STARTED, options, terminal
 
 
 @click.command(short_help="Search for the best fine-tuned model.")
-@click.argument("words", metavar="[DATA] [KEY=VALUE]...", nargs=-1)
+@click.argument("words", metavar="[DATA]... [KEY=VALUE]...", nargs=-1)
 @options.budget_options
 @options.cache_size_option
 @options.runs_option
@@ -28,7 +28,8 @@ def command(
 ) -> None:
     """Search for the best fine-tuned model of your images.
 
-    DATA is a folder with one folder of images a class, a name such as digits, or a study.toml.
+    DATA is a folder with one folder of images a class, a name such as digits, or a study.toml. Several folders or
+    names are several tasks, which trainer=multitask trains on one backbone.
     KEY=VALUE sets any key of study.toml: metric=balanced_accuracy, backbones=['timm/resnet18'],
     fixed.lr=0.001, space.drop.high=0.3, img_size=96.
 

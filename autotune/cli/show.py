@@ -8,7 +8,7 @@ from autotune.cli import options, terminal
 
 
 @click.command(short_help="Show what a search would do.")
-@click.argument("words", metavar="[DATA] [KEY=VALUE]...", nargs=-1)
+@click.argument("words", metavar="[DATA]... [KEY=VALUE]...", nargs=-1)
 @options.budget_options
 @options.runs_option
 @options.json_option
