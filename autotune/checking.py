@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from autotune.errors import AutotuneError, ConfigError, near_matches
 from autotune.fields import asked_dimension, field_problems, registry_of, value_problems
 from autotune.mistakes import say
-from autotune.objective import Goal
+from autotune.objective import Goal, plain_metric
 from autotune.space import SearchSpace
 from autotune.trainer import Recipe
 
@@ -47,8 +47,10 @@ def config_problems(config: StudyConfig, plugins: Plugins, *, skip: frozenset[st
     except AutotuneError as error:
         return [*problems, f"trainer = {config.trainer!r}: " + _one_line(error)]
     problems += _metric_problems(config, trainer, skip)
+    problems += _task_problems(config, trainer, skip)
     problems += _device_problems(config, trainer)
     problems += _backbone_problems(config, trainer)
+    problems += _teacher_problems(config, trainer)
     registries = {"augmentations": tuple(plugins.augmentations)}
     problems += _fixed_problems(config, trainer, registries, tuple(type(config).model_fields))
     both = [name for name in config.space if name in config.fixed]
@@ -89,7 +91,7 @@ def _metric_problems(config: StudyConfig, trainer: TrainerSpec, skip: frozenset[
     problems = []
     for metric in () if "metric" in skip else config.metric:
         name = metric.partition(":")[0]
-        if _reported(name) not in trainer.metrics:
+        if plain_metric(name) not in trainer.metrics:
             reports = f"trainer {trainer.name!r} reports {', '.join(trainer.metrics)}"
             problems.append(say("metric", metric, f"{reports}; {near_matches(name, trainer.metrics)}"))
             continue
@@ -98,15 +100,27 @@ def _metric_problems(config: StudyConfig, trainer: TrainerSpec, skip: frozenset[
         except AutotuneError as error:
             problems.append(_one_line(error))
     for name in config.limits:
-        if _reported(name) not in trainer.metrics:
+        if plain_metric(name) not in trainer.metrics:
             near = near_matches(name, trainer.metrics)
             problems.append(f"limits.{name}: trainer {trainer.name!r} reports no such metric; {near}")
     return problems
 
 
-def _reported(metric: str) -> str:
-    """The metric's own name, without the task it is of."""
-    return metric.rpartition("/")[2]
+def _task_problems(config: StudyConfig, trainer: TrainerSpec, skip: frozenset[str]) -> list[str]:
+    """Several sets of images for a trainer that takes one; scores of a task where there are no tasks."""
+    if "data" in skip or trainer.tasks == "many":
+        return []
+    problems = []
+    if len(config.places) > 1:
+        problems.append(
+            f"data: {len(config.places)} sets of images, but trainer {trainer.name!r} takes one; "
+            "trainer=multitask trains several on one backbone"
+        )
+    of_tasks = [name for name in (*config.metric, *config.limits) if "/" in name] if "metric" not in skip else []
+    problems += [
+        f"metric {name!r}: trainer {trainer.name!r} has one task; write {plain_metric(name)!r}" for name in of_tasks
+    ]
+    return problems
 
 
 def _device_problems(config: StudyConfig, trainer: TrainerSpec) -> list[str]:
@@ -128,6 +142,12 @@ def _backbone_problems(config: StudyConfig, trainer: TrainerSpec) -> list[str]:
     if one is not None and config.backbones is not None and one not in config.backbones:
         return [say(f"fixed.{field}", one, f"backbones does not name it; drop fixed.{field}")]
     return []
+
+
+def _teacher_problems(config: StudyConfig, trainer: TrainerSpec) -> list[str]:
+    if config.teacher is None or (trainer.soft and trainer.tasks == "one"):
+        return []
+    return [say("teacher", config.teacher, f"trainer {trainer.name!r} learns from labels only; drop the key")]
 
 
 def backbone_field(recipe: type[Recipe]) -> str | None:

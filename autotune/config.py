@@ -126,6 +126,11 @@ class StudyConfig(BaseModel):
         description="Disk for what is computed once, all studies together, e.g. 20GB; unset, a tenth of the free disk.",
     )
     recipe: str | None = Field(default=None, min_length=1, description="A trial's recipe.toml to reproduce.")
+    teacher: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A study whose best trials teach this one: what they think together is learnt beside the labels.",
+    )
     fixed: dict[str, Annotated[Any, BeforeValidator(_scalar)]] = Field(
         default={}, description="Hyperparameters that are not searched."
     )

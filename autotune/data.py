@@ -69,8 +69,8 @@ class Split:
         labels: int64 [N], indices into the task's classes.
         keys: What the source calls each image, for messages.
         reader: Reads an image by its key.
-        soft: Probabilities to learn from instead of the labels, float32 [N, C], each row summing to 1; None: the labels.
-            Only the train side of a study that has a teacher brings them, and only to trainers whose spec says ``soft``.
+        soft: Probabilities to learn from instead of the labels, float32 [N, C], each row summing to 1; None where the
+            labels are all there is. Only a train side has them, where the study has a teacher.
     """
 
     ids: tuple[str, ...]
@@ -115,6 +115,7 @@ class Profile:
         grey: Whether the three channels of every image are equal.
         copies: Images whose pixels occur more than once.
         dropped: Images left out because a copy is on a locked side.
+        shared: Training images left out because another task of the study keeps them for val, select or test.
         conflicts: Keys of copies that bear different labels.
         broken: Key and reason of every image that cannot be decoded.
         absent: For each side that lacks some of the classes, the classes.
@@ -128,6 +129,7 @@ class Profile:
     grey: bool
     copies: int = 0
     dropped: int = 0
+    shared: int = 0
     conflicts: tuple[tuple[str, ...], ...] = ()
     broken: tuple[tuple[str, str], ...] = ()
     absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -175,7 +177,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holdout:
-    """The sides that trainers never see; one entry a task.
+    """The sides of one task that trainers never see.
 
     Attributes:
         select: Chooses among finalists; None below 1,000 images.
@@ -190,9 +192,28 @@ class Holdout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """Everything about one place's images: what trainers see, and what they do not."""
+    """Everything about a study's images: what trainers see, and what they do not.
+
+    Attributes:
+        data: What trainers see.
+        holdout: What they do not see of the first task, usually the only one.
+        location: The place, as the person wrote it; several with commas between them, for messages.
+        facts: How the index came about.
+        further: What trainers do not see of the other tasks, in the order of `data`.
+    """
 
     data: Data
     holdout: Holdout
     location: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    further: tuple[Holdout, ...] = ()
+
+    @property
+    def holdouts(self) -> tuple[Holdout, ...]:
+        """What trainers do not see of each task."""
+        return (self.holdout, *self.further)
+
+    @property
+    def test_fingerprint(self) -> str:
+        """Identifies the test images of all tasks together."""
+        return "+".join(holdout.test_fingerprint for holdout in self.holdouts)

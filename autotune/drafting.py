@@ -29,6 +29,7 @@ EXAMPLES: dict[str, Any] = {
     "backbones": ["timm/resnet18"],
     "cache_size": "20GB",
     "recipe": "runs/mine/trials/00002/recipe.toml",
+    "teacher": "runs/mine",
     "trial_seed": 1,
 }
 """Shown for the keys that have no default value."""

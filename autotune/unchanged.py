@@ -63,17 +63,30 @@ def check_unseen(backbones: Mapping[str, Backbone], dataset: Dataset) -> None:
     Raises:
         StudyError: One was; says how many of which side.
     """
+    for name, backbone in backbones.items():
+        check_model_unseen(name, backbone.weights.trained_on if backbone.weights else frozenset(), dataset)
+
+
+def check_model_unseen(name: str, trained_on: frozenset[str], dataset: Dataset) -> None:
+    """Checks that a model was not trained on images of today's val, select or test.
+
+    Args:
+        name: What messages call the model.
+        trained_on: Hashes of the images that it was trained on.
+        dataset: Today's images.
+
+    Raises:
+        StudyError: It was; says on how many of which side.
+    """
     locked = {
         "val": {i for task in dataset.data.tasks for i in task.val.ids},
         "select": set(dataset.holdout.select.ids) if dataset.holdout.select else set(),
         "test": set(dataset.holdout.test.ids),
     }
-    for name, backbone in backbones.items():
-        trained_on = backbone.weights.trained_on if backbone.weights else frozenset()
-        seen = {side: len(ids & trained_on) for side, ids in locked.items() if ids & trained_on}
-        if seen:
-            counts = ", ".join(f"{count:,} of {len(locked[side]):,} {side} images" for side, count in seen.items())
-            raise StudyError(
-                f"{name}: was trained on {counts} of {dataset.location}, so its scores there would mean nothing",
-                hint="use a model that was trained on other images, or the same images with the same splits",
-            )
+    seen = {side: len(ids & trained_on) for side, ids in locked.items() if ids & trained_on}
+    if seen:
+        counts = ", ".join(f"{count:,} of {len(locked[side]):,} {side} images" for side, count in seen.items())
+        raise StudyError(
+            f"{name}: was trained on {counts} of {dataset.location}, so its scores there would mean nothing",
+            hint="use a model that was trained on other images, or the same images with the same splits",
+        )
