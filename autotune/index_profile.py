@@ -69,6 +69,9 @@ def describe(profile: Profile) -> list[str]:
         lines.append(f"copies: {_count(profile.copies, 'image')} with copies; all copies of an image are on one side")
     if profile.dropped:
         lines.append(f"left out: {_count(profile.dropped, 'image')} with a copy or a group member on a locked side")
+    if profile.shared:
+        what = _count(profile.shared, "training image")
+        lines.append(f"left out: {what} that another task keeps for val, select or test")
     if profile.conflicts:
         first = " = ".join(profile.conflicts[0])
         lines.append(
@@ -79,6 +82,26 @@ def describe(profile: Profile) -> list[str]:
         example = reason if key in reason else f"{key}: {reason}"
         lines.append(f"left out: {_count(len(profile.broken), 'broken image')}, e.g. {example}")
     return [printable(line) for line in lines]
+
+
+def together(profiles: Sequence[Profile]) -> Profile:
+    """The profile of several tasks' images as one set: what a choice for all of them goes by.
+
+    Heights and widths span all tasks; as the median counts the largest one, so that no task's images are squeezed.
+    """
+    if len(profiles) == 1:
+        return profiles[0]
+    sides = Counter[str]()
+    for profile in profiles:
+        sides.update(profile.sides)
+    return Profile(
+        images=sum(profile.images for profile in profiles),
+        counts={f"{task}/{label}": n for task, p in enumerate(profiles) for label, n in p.counts.items()},
+        sides=dict(sides),
+        height=_span([profile.height for profile in profiles]),
+        width=_span([profile.width for profile in profiles]),
+        grey=all(profile.grey for profile in profiles),
+    )
 
 
 def printable(text: str) -> str:
@@ -115,3 +138,8 @@ def _size(profile: Profile) -> str:
 
 def _range(values: Sequence[int]) -> tuple[int, int, int]:
     return min(values), int(np.median(values)), max(values)
+
+
+def _span(ranges: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+    low, middle, high = zip(*ranges, strict=True)
+    return min(low), max(middle), max(high)

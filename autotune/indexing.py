@@ -22,7 +22,7 @@ from autotune.index_cache import IndexCache, Look
 from autotune.index_profile import describe, listed, profile
 from autotune.splitting import SIDES, Fractions, Member, split
 
-__all__ = ["Fractions", "describe", "index", "pixel_hash"]
+__all__ = ["Fractions", "describe", "index", "name_of", "pixel_hash", "task_fingerprint"]
 
 Found: TypeAlias = tuple[Item, Look]
 
@@ -83,10 +83,10 @@ def index(
     splits = {side: _split(parts[side], classes, source.read) for side in SIDES}
     found_profile = profile(parts, classes, conflicts=conflicts, broken=broken, dropped=sides.count(None))
     task = Task(
-        name=name or _name(location), classes=classes, train=splits["train"], val=splits["val"], profile=found_profile
+        name=name or name_of(location), classes=classes, train=splits["train"], val=splits["val"], profile=found_profile
     )
     return Dataset(
-        data=Data(tasks=(task,), fingerprint=_fingerprint(task)),
+        data=Data(tasks=(task,), fingerprint=task_fingerprint(task)),
         holdout=Holdout(
             select=splits["select"] if parts["select"] else None,
             test=splits["test"],
@@ -230,7 +230,8 @@ def _split(part: Sequence[Found], classes: Sequence[str], reader: Callable[[str]
     )
 
 
-def _fingerprint(task: Task) -> str:
+def task_fingerprint(task: Task) -> str:
+    """Changes when the classes, or the images or labels of train or val, change."""
     parts = [
         [f"{id} {label}" for id, label in sorted(zip(part.ids, part.labels.tolist(), strict=True))]
         for part in (task.train, task.val)
@@ -242,7 +243,8 @@ def _digest(lines: Iterable[str]) -> str:
     return hashlib.blake2b("\n".join(lines).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-def _name(location: str) -> str:
+def name_of(location: str) -> str:
+    """What a task is called after its place: the last part."""
     path = os.path.expanduser(location)
     name = os.path.basename(os.path.abspath(path)) if os.path.exists(path) else re.split(r"[/\\:]", location)[-1]
     return name or "images"

@@ -23,6 +23,11 @@ DIRECTIONS: Mapping[str, Direction] = {
 }
 
 
+def plain_metric(metric: str) -> str:
+    """The metric's own name, without the task that it is of: ``accuracy`` for ``pets/accuracy``."""
+    return metric.rpartition("/")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Goal:
     """One metric and the direction in which it is better."""
@@ -32,9 +37,12 @@ class Goal:
 
     @classmethod
     def of(cls, metric: str, direction: Direction | None = None) -> Goal:
-        """The goal for a metric; unknown metrics need their direction said (``metric:minimize``)."""
+        """The goal for a metric; unknown metrics need their direction said (``metric:minimize``).
+
+        A metric of one task, ``pets/accuracy``, has the direction of the plain one.
+        """
         name, _, said = metric.partition(":")
-        direction = direction or DIRECTIONS.get(name)
+        direction = direction or DIRECTIONS.get(plain_metric(name))
         if said in ("maximize", "minimize"):
             direction = said  # type: ignore[assignment]
         elif said:

@@ -16,10 +16,10 @@ from autotune.checking import backbone_field, check
 from autotune.choices import Choices, choose
 from autotune.config import DEFAULT_TIME, StudyConfig
 from autotune.data import Dataset
+from autotune.datasets import check_tasks, described, open_dataset, whereabouts
 from autotune.errors import StudyError, UsageError
 from autotune.fields import build_recipe
 from autotune.identity import asked_of, differences, stored_config
-from autotune.indexing import Fractions, describe, index
 from autotune.lookup import open_checkpoint, resolve_backbone
 from autotune.objective import Goal, Limit, Objective
 from autotune.plugins import Plugins, load_plugins
@@ -137,7 +137,7 @@ def resolve(
     """
     config = with_recipe_file(config)
     check(config, plugins)
-    name = config.name or name_for(config.data)
+    name = config.name or name_for(config.places[0])
     path = runs / name
     stored = stored_config(path)
     if stored is None:
@@ -192,7 +192,7 @@ def reopen_data(folder: Path, plugins: Plugins | None = None, *, progress: Progr
         DataError: The images cannot be had.
     """
     stored = _stored(folder)
-    dataset = _dataset(stored, plugins or load_plugins(), progress)
+    dataset = open_dataset(stored, plugins or load_plugins(), progress)
     check_data(stored, dataset, folder)
     return dataset
 
@@ -215,7 +215,8 @@ def _plan(
     config: StudyConfig, path: Path, plugins: Plugins, *, stored: StudyConfig | None, progress: Progress | None
 ) -> Plan:
     trainer = plugins.trainer(config.trainer)
-    dataset = _dataset(config, plugins, progress)
+    dataset = open_dataset(config, plugins, progress)
+    check_tasks(config, dataset)
     if stored is not None:
         check_data(stored, dataset, path)
     device = trainer.device(config.device) if trainer.device else "cpu"
@@ -252,19 +253,6 @@ def _plan(
     )
 
 
-def _dataset(config: StudyConfig, plugins: Plugins, progress: Progress | None) -> Dataset:
-    location = config.data
-    if location.startswith("~"):
-        location = str(Path(location).expanduser())
-    before = config.made.get("location")
-    if before and not Path(location).exists() and Path(str(before)).exists():
-        # The study is opened from another directory than the one its relative path was meant from.
-        location = str(before)
-    source = plugins.open_source(location)
-    fractions = Fractions(test=config.splits.test, val=config.splits.val, select=config.splits.select)
-    return index(source, location=location, fractions=fractions, cache=cache_folder(), progress=progress)
-
-
 def _completed(
     config: StudyConfig,
     stored: StudyConfig | None,
@@ -279,17 +267,18 @@ def _completed(
         "autotune": __version__,
         "libraries": {name: metadata.version(name) for name in ("torch", "timm", "torchvision", "optuna", "numpy")},
         "data": dataset.data.fingerprint,
-        "test": dataset.holdout.test_fingerprint,
+        "test": dataset.test_fingerprint,
         "device": device,
-        "found": [line for task in dataset.data.tasks for line in describe(task.profile)],
+        "found": described(dataset),
         "reasons": list(reasons),
         "weights": weights,
         "asked": stored.made.get("asked", {}) if stored else asked_of(config),
     }
     if stored is not None and "epochs" in stored.made:
         made["epochs"] = stored.made["epochs"]
-    if Path(dataset.location).exists():
-        made["location"] = str(Path(dataset.location).resolve())
+    made |= whereabouts(config)
+    if len(dataset.data.tasks) > 1:
+        made["tasks"] = [task.name for task in dataset.data.tasks]
     return config.model_copy(
         update={
             "backbones": tuple(chosen.candidates.backbones) or None,

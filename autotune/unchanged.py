@@ -18,8 +18,16 @@ def check_data(stored: StudyConfig, dataset: Dataset, path: Path) -> None:
     Raises:
         StudyError: Some are others; says on which sides.
     """
+    names = [task.name for task in dataset.data.tasks]
+    before = list(stored.made.get("tasks", names))
+    if before != names:
+        raise StudyError(
+            f"{path}: its tasks were called {', '.join(before)}, and are called {', '.join(names)} now",
+            hint="tasks are called after their folders: give these their former names and order, or begin another "
+            "study: name=...",
+        )
     there = (stored.made.get("data"), stored.made.get("test"))
-    now = (dataset.data.fingerprint, dataset.holdout.test_fingerprint)
+    now = (dataset.data.fingerprint, dataset.test_fingerprint)
     if there != (None, None) and there != now:
         sides = [s for s, a, b in zip(("train or val", "test"), there, now, strict=True) if a != b]
         raise StudyError(
@@ -80,8 +88,8 @@ def check_model_unseen(name: str, trained_on: frozenset[str], dataset: Dataset) 
     """
     locked = {
         "val": {i for task in dataset.data.tasks for i in task.val.ids},
-        "select": set(dataset.holdout.select.ids) if dataset.holdout.select else set(),
-        "test": set(dataset.holdout.test.ids),
+        "select": {i for held in dataset.holdouts if held.select is not None for i in held.select.ids},
+        "test": {i for held in dataset.holdouts for i in held.test.ids},
     }
     seen = {side: len(ids & trained_on) for side, ids in locked.items() if ids & trained_on}
     if seen:

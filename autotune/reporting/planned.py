@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autotune.indexing import describe
+from autotune.datasets import described
 from autotune.reporting.records import as_json
 from autotune.reporting.tables import cell, duration, plain
 from autotune.space import Choice, Dimension
@@ -19,7 +19,7 @@ def opening(plan: Plan) -> str:
     budget = [duration(config.time)] if config.time else []
     budget += [f"{config.trials} trials"] if config.trials else []
     lines = [f"data: {plan.dataset.location}"]
-    lines += [f"  {line}" for task in plan.dataset.data.tasks for line in describe(task.profile)]
+    lines += [f"  {line}" for line in described(plan.dataset)]
     lines.append(f"study: {plan.path}, {' and '.join(budget) or 'no end'}")
     lines += [f"  {line}" for line in plan.reasons]
     return "\n".join(lines)

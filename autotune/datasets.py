@@ -1,0 +1,93 @@
+"""The images that a study names, looked at and put on their sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autotune.cache import cache_folder
+from autotune.combining import combine, task_names
+from autotune.config import StudyConfig
+from autotune.data import Dataset
+from autotune.errors import ConfigError, DataError, near_matches
+from autotune.indexing import Fractions, describe, index
+from autotune.mistakes import say
+from autotune.plugins import Plugins
+
+Progress = Callable[[int, int], None]
+
+
+def open_dataset(config: StudyConfig, plugins: Plugins, progress: Progress | None) -> Dataset:
+    """Opens every place of a study's data and indexes it; several places are several tasks.
+
+    Args:
+        config: Names the places and the shares of the sides.
+        plugins: Where the sources come from.
+        progress: Told how many images of a place have been looked at, and how many there are.
+
+    Raises:
+        DataError: The images of a place cannot be used; of several tasks it is named.
+        UsageError: Two tasks would have the same name.
+        PluginError: A source breaks its contract.
+    """
+    places = _places(config)
+    names = task_names(places)
+    fractions = Fractions(test=config.splits.test, val=config.splits.val, select=config.splits.select)
+    datasets = []
+    for place, name in zip(places, names, strict=True):
+        try:
+            source = plugins.open_source(place)
+            found = index(
+                source, location=place, fractions=fractions, cache=cache_folder(), name=name, progress=progress
+            )
+        except DataError as error:
+            if len(places) == 1:
+                raise
+            raise DataError(f"task {name!r}: {error.message}", hint=error.hint) from error
+        datasets.append(found)
+    return combine(datasets)
+
+
+def whereabouts(config: StudyConfig) -> dict[str, Any]:
+    """Where the places are on this machine, for a study that is opened from another directory."""
+    places = _places(config)
+    if not any(Path(place).exists() for place in places):
+        return {}
+    whole = [str(Path(place).resolve()) if Path(place).exists() else place for place in places]
+    return {"location": whole[0] if len(whole) == 1 else whole}
+
+
+def described(dataset: Dataset) -> list[str]:
+    """What was found in the images, in lines for people; of several tasks, each line says of which."""
+    tasks = dataset.data.tasks
+    return [f"{task.name}: {line}" if len(tasks) > 1 else line for task in tasks for line in describe(task.profile)]
+
+
+def check_tasks(config: StudyConfig, dataset: Dataset) -> None:
+    """Checks that metrics of tasks, ``TASK/accuracy``, are of tasks that there are.
+
+    Raises:
+        ConfigError: Some are not; all are told.
+    """
+    names = [task.name for task in dataset.data.tasks]
+    problems = []
+    for metric in (*config.metric, *config.limits):
+        task, slash, _ = metric.rpartition("/")
+        if slash and task not in names:
+            problems.append(say("metric", metric, f"no task is called {task!r}; {near_matches(task, names)}"))
+    if problems:
+        raise ConfigError(problems, where="the request")
+
+
+def _places(config: StudyConfig) -> list[str]:
+    """The places, each where it was when the study began if it is not where the configuration says."""
+    said = [str(Path(place).expanduser()) if place.startswith("~") else place for place in config.places]
+    location = config.made.get("location")
+    before = [location] if isinstance(location, str) else list(location or ())
+    if len(before) != len(said):
+        return said
+    return [
+        str(then) if not Path(place).exists() and Path(str(then)).exists() else place
+        for place, then in zip(said, before, strict=True)
+    ]
