@@ -6,11 +6,10 @@ import torch
 from torch.nn import functional
 
 from autotune.errors import Diverged
+from autotune.vision.vectors import moments
 
 HISTORY = 10
 """Steps that L-BFGS looks back."""
-FLAT = 1e-5
-"""A feature whose deviation is no more than this share of its mean is constant but for rounding."""
 
 
 def fit_linear(
@@ -44,7 +43,9 @@ def fit_linear(
     """
     if len(train) == 0:
         raise ValueError("a linear probe needs features to learn from, and there are none")
-    features, mean, scale = _standardised(train)
+    mean, deviation = moments(train)
+    scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+    features = (train.detach().float() - mean) / scale
     weight = torch.zeros(classes, features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(classes, device=features.device, requires_grad=True)
     optimizer = torch.optim.LBFGS(
@@ -72,14 +73,3 @@ def fit_linear(
             hint="use a larger weight_decay, or another backbone or img_size",
         )
     return folded, shifted
-
-
-@torch.no_grad()
-def _standardised(train: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Features of mean 0 and deviation 1, [N, D], with the means and the deviations that were taken out, [D]."""
-    vectors = train.float()
-    mean = vectors.mean(dim=0)
-    deviation = vectors.std(dim=0, correction=0)
-    constant = deviation <= FLAT * mean.abs()
-    scale = torch.where(constant, torch.ones_like(deviation), deviation)
-    return (vectors - mean) / scale, mean, scale
