@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,13 +56,22 @@ class Checkpoint:
                 f"{self.path}: its bytes are not those that were saved",
                 hint="it was cut short or altered; use another checkpoint, or run the search again",
             )
-        if framework == "torch":
-            from safetensors.torch import load as load_torch
+        return _deserialise(blob, framework, device)
 
-            return {name: tensor.to(device) for name, tensor in load_torch(blob).items()}
-        from safetensors.numpy import load as load_numpy
 
-        return dict(load_numpy(blob))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldCheckpoint(Checkpoint):
+    """A state that lies in memory and was written nowhere, e.g. the mean of several.
+
+    Attributes:
+        held: Its tensors by name, numpy arrays or torch tensors, all of one kind.
+    """
+
+    held: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def tensors(self, framework: str = "numpy", device: str = "cpu") -> dict[str, Any]:
+        """Copies of the tensors; see `Checkpoint.tensors`."""
+        return _deserialise(_serialise(self.held), framework, device)
 
 
 def write_checkpoint(
@@ -123,6 +132,16 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _deserialise(blob: bytes, framework: str, device: str) -> dict[str, Any]:
+    if framework == "torch":
+        from safetensors.torch import load as load_torch
+
+        return {name: tensor.to(device) for name, tensor in load_torch(blob).items()}
+    from safetensors.numpy import load as load_numpy
+
+    return dict(load_numpy(blob))
 
 
 def _serialise(tensors: Mapping[str, Any]) -> bytes:

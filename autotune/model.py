@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
+
+from autotune.errors import UsageError, near_matches
+
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+Averaging: TypeAlias = Literal["none", "flip", "crops"]
+"""Over which variants of an image probabilities are averaged: test-time augmentation; see `variants`."""
+
+AVERAGINGS: tuple[Averaging, ...] = get_args(Averaging)
+KEPT = 7 / 8
+"""The share of either side that a crop keeps: 224 pixels of 256."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +73,63 @@ class Model(ABC):
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Everything that `Trainer.load` needs: all tensors, and facts in json types."""
 
-    def predict(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
-        """Probabilities [N, C], each row summing to 1, for images uint8 [H, W, 3]."""
-        scores = self.logits(images) / self.temperature
-        scores = np.exp(scores - scores.max(axis=1, keepdims=True))
-        return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float32)
+    def predict(self, images: Sequence[npt.NDArray[np.uint8]], tta: Averaging = "none") -> npt.NDArray[np.float32]:
+        """Probabilities [N, C], each row summing to 1, for images uint8 [H, W, 3].
+
+        Args:
+            images: Of any sizes.
+            tta: Test-time augmentation: ``flip`` is the mean over each image and its mirror image, ``crops`` over its
+                middle and its four corners. It takes two and five times as long.
+
+        Raises:
+            UsageError: `tta` is none of these.
+        """
+        parts = [softmax(self.logits([seen(image) for image in images]), self.temperature) for seen in variants(tta)]
+        return parts[0] if len(parts) == 1 else np.asarray(np.mean(parts, axis=0), dtype=np.float32)
+
+
+def softmax(scores: npt.NDArray[np.floating[Any]], temperature: float = 1.0) -> npt.NDArray[np.float32]:
+    """Probabilities [N, C] of raw scores [N, C], which the temperature divides first."""
+    scores = scores / temperature
+    scores = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def variants(tta: str) -> tuple[Callable[[Pixels], Pixels], ...]:
+    """What a model is shown of an image when its opinions are averaged: functions of an image uint8 [H, W, 3].
+
+    ``none`` shows the image, ``flip`` also its mirror image, ``crops`` the middle, top left, top right, bottom left and
+    bottom right, each seven eighths of either side, which the model then sees as it sees any image. Five crops and not
+    their mirror images too, as in Krizhevsky et al. 2012 (doi:10.1145/3065386): mirrored letters and digits are others,
+    so that mirroring is asked for by itself.
+
+    Raises:
+        UsageError: There is no way to average of that name.
+    """
+    if tta not in _VARIANTS:
+        raise UsageError(f"tta={tta!r} is no test-time augmentation", hint=near_matches(tta, AVERAGINGS))
+    return _VARIANTS[tta]
+
+
+def _as_it_is(image: Pixels) -> Pixels:
+    return image
+
+
+def _mirrored(image: Pixels) -> Pixels:
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def _cropped(image: Pixels, *, down: float, right: float) -> Pixels:
+    """A crop, placed by the shares of what it leaves away that lie above it and left of it."""
+    height, width = image.shape[:2]
+    tall, wide = (max(1, round(side * KEPT)) for side in (height, width))
+    top, left = round((height - tall) * down), round((width - wide) * right)
+    return np.ascontiguousarray(image[top : top + tall, left : left + wide])
+
+
+_PLACES = ((0.5, 0.5), (0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0))
+_VARIANTS: Mapping[str, tuple[Callable[[Pixels], Pixels], ...]] = {
+    "none": (_as_it_is,),
+    "flip": (_as_it_is, _mirrored),
+    "crops": tuple(functools.partial(_cropped, down=down, right=right) for down, right in _PLACES),
+}
