@@ -13,6 +13,7 @@ from autotune.config import StudyConfig
 from autotune.data import Dataset
 from autotune.errors import AutotuneError, PluginError
 from autotune.fields import as_table, field_problems, normalised, only_value
+from autotune.index_profile import together
 from autotune.plugins import Plugins
 from autotune.sizes import SIZE, check_sizes
 from autotune.space import Choice, Scalar, SearchSpace
@@ -97,7 +98,7 @@ def ask_presets(trainer: TrainerSpec, dataset: Dataset, facts: Sequence[Facts], 
     if trainer.presets is None:
         return Presets(fixed={})
     try:
-        presets = trainer.presets(dataset.data.tasks[0].profile, facts, device)
+        presets = trainer.presets(together([task.profile for task in dataset.data.tasks]), facts, device)
     except AutotuneError:
         raise
     except Exception as error:

@@ -73,8 +73,10 @@ def check_tasks(config: StudyConfig, dataset: Dataset) -> None:
     names = [task.name for task in dataset.data.tasks]
     problems = []
     for metric in (*config.metric, *config.limits):
-        task, slash, _ = metric.rpartition("/")
-        if slash and task not in names:
+        task, slash, plain = metric.rpartition("/")
+        if slash and len(names) == 1:
+            problems.append(say("metric", metric, f"there is one task only; write {plain!r}"))
+        elif slash and task not in names:
             problems.append(say("metric", metric, f"no task is called {task!r}; {near_matches(task, names)}"))
     if problems:
         raise ConfigError(problems, where="the request")

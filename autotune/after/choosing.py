@@ -15,10 +15,10 @@ from autotune.after.scores import Labels, Probabilities, probabilities_of
 from autotune.checkpoint import Checkpoint, read_checkpoint
 from autotune.errors import CheckpointError
 from autotune.model import Model
-from autotune.objective import DIRECTIONS
+from autotune.objective import DIRECTIONS, plain_metric
 
 if TYPE_CHECKING:
-    from autotune.data import Split
+    from autotune.data import Dataset, Split
     from autotune.plan import Plan
 
 
@@ -60,8 +60,8 @@ def choose(
     Returns:
         None if no checkpoint can be read; each that cannot is warned about.
     """
-    select = plan.dataset.holdout.select
-    score = score and select is not None and set(plan.objective.metrics) <= DIRECTIONS.keys()
+    known = {plain_metric(metric) for metric in plan.objective.metrics} <= DIRECTIONS.keys()
+    score = score and known and any(holdout.select is not None for holdout in plan.dataset.holdouts)
     winner: Chosen | None = None
     scored = 0
     for candidate in candidates:
@@ -74,9 +74,9 @@ def choose(
         except CheckpointError as error:
             warnings.warn(f"trial {candidate.trial.number} cannot be chosen: {error.message}", stacklevel=2)
             continue
-        if not score or select is None:
+        if not score:
             return Chosen(finalist=candidate, checkpoint=checkpoint, model=model)
-        entry = _score(plan, candidate, checkpoint, model, select)
+        entry = _score(plan, candidate, checkpoint, model)
         scored += 1
         if winner is None or plan.objective.better(entry.pooled, winner.pooled):
             winner = entry
@@ -100,15 +100,32 @@ def pooled_predictions(model: Model, sides: Sequence[Split]) -> tuple[Probabilit
     )
 
 
-def _score(plan: Plan, candidate: Finalist, checkpoint: Checkpoint, model: Model, select: Split) -> Chosen:
-    from autotune.vision.metrics import score as scores
+def _score(plan: Plan, candidate: Finalist, checkpoint: Checkpoint, model: Model) -> Chosen:
+    select, pooled = finalist_scores(model, plan.dataset)
+    return Chosen(finalist=candidate, checkpoint=checkpoint, model=model, select=select, pooled=pooled)
 
-    probabilities, labels = pooled_predictions(model, [plan.dataset.data.task.val, select])
-    on_select = probabilities[-len(select) :]
-    return Chosen(
-        finalist=candidate,
-        checkpoint=checkpoint,
-        model=model,
-        select=scores(on_select, select.labels),
-        pooled=scores(probabilities, labels),
-    )
+
+def finalist_scores(model: Model, dataset: Dataset) -> tuple[dict[str, float], dict[str, float]]:
+    """Scores on the select images, and on val and select pooled.
+
+    Of several tasks each score is there as ``task/metric``, and its mean over the tasks as ``metric``. On select there
+    is no mean where some tasks have no such side.
+    """
+    from autotune.vision.metrics import score, score_tasks
+
+    tasks = dataset.data.tasks
+    select: dict[str, dict[str, float]] = {}
+    pooled: dict[str, dict[str, float]] = {}
+    for task, holdout in zip(tasks, dataset.holdouts, strict=True):
+        own = model if len(tasks) == 1 else model.task(task.name)
+        sides = [task.val] if holdout.select is None else [task.val, holdout.select]
+        probabilities, labels = pooled_predictions(own, sides)
+        pooled[task.name] = score(probabilities, labels)
+        if holdout.select is not None:
+            select[task.name] = score(probabilities[len(task.val) :], labels[len(task.val) :])
+    if len(tasks) == 1:
+        return select.get(tasks[0].name, {}), pooled[tasks[0].name]
+    on_select = score_tasks(select) if select else {}
+    if len(select) < len(tasks):
+        on_select = {metric: value for metric, value in on_select.items() if "/" in metric}
+    return on_select, score_tasks(pooled)

@@ -7,6 +7,7 @@ images that the model has seen, so that later studies can refuse to be judged on
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from autotune.errors import CheckpointError, StudyError
 from autotune.study import Best, Study
 
 if TYPE_CHECKING:
+    from autotune.data import Task
     from autotune.plan import Plan
 
 HOST_FACTS = ("trainer", "recipe", "backbone", "weights", "classes", "trial", "epochs_done", "autotune")
@@ -133,7 +135,7 @@ def _seen(plan: Plan, chosen: Chosen) -> set[str]:
 
 def _readme(plan: Plan, study: Study, chosen: Chosen) -> str:
     trial, point = chosen.finalist.trial, chosen.finalist.point
-    classes = plan.dataset.data.task.classes
+    tasks = plan.dataset.data.tasks
     backbone = chosen.checkpoint.backbone
     licence = backbone.weights.licence if backbone is not None and backbone.weights is not None else None
     metric = study.objective.main.metric
@@ -142,21 +144,24 @@ def _readme(plan: Plan, study: Study, chosen: Chosen) -> str:
         "",
         f"Trial {trial.number} after {point.at:g} epochs, trained by autotune's `{plan.trainer.name}`"
         + (f" from `{backbone.name}`." if backbone is not None else "."),
-        f"It tells {len(classes)} classes apart: {', '.join(classes[:20])}{' ...' if len(classes) > 20 else ''}.",
+        *_classes(tasks),
         "",
-        f"- {metric} on {len(plan.dataset.data.task.val):,} validation images: {point.metrics[metric]:.4f} "
+        f"- {metric} on {sum(len(task.val) for task in tasks):,} validation images: {point.metrics[metric]:.4f} "
         "(optimistic: the search chose by these images)",
+        *(
+            f"- {of_task} on {len(task.val):,} validation images: {point.metrics[of_task]:.4f}"
+            for task in tasks
+            if (of_task := f"{task.name}/{metric}") in point.metrics and len(tasks) > 1
+        ),
     ]
-    if metric in chosen.select and plan.dataset.holdout.select is not None:
-        lines.append(
-            f"- {metric} on {len(plan.dataset.holdout.select):,} images kept for the choice among finalists: "
-            f"{chosen.select[metric]:.4f}"
-        )
+    if metric in chosen.select:
+        held = sum(len(holdout.select) for holdout in plan.dataset.holdouts if holdout.select is not None)
+        lines.append(f"- {metric} on {held:,} images kept for the choice among finalists: {chosen.select[metric]:.4f}")
     lines += [
         f"- licence of the pretrained weights: {licence or 'not known'}",
         "",
         "```",
-        "autotune predict . IMAGES...",
+        "autotune predict . IMAGES..." + (" --task NAME" if len(tasks) > 1 else ""),
         f"autotune evaluate {study.path} --unlock-test",
         "```",
         "",
@@ -169,3 +174,12 @@ def _readme(plan: Plan, study: Study, chosen: Chosen) -> str:
         "`model.json` holds classes, preprocessing and recipe; `trained_on.txt` the hashes of the images seen.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _classes(tasks: Sequence[Task]) -> list[str]:
+    lines = []
+    for task in tasks:
+        classes = f"{', '.join(task.classes[:20])}{' ...' if len(task.classes) > 20 else ''}"
+        of_task = f", as the task `{task.name}`" if len(tasks) > 1 else ""
+        lines.append(f"It tells {len(task.classes)} classes apart{of_task}: {classes}.")
+    return lines

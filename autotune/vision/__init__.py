@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from autotune.vision.linear_probe import fit_linear as fit_linear
     from autotune.vision.loop import Trained as Trained, evaluate as evaluate, train_epoch as train_epoch
     from autotune.vision.manyheads import ManyHeads as ManyHeads, Rows as Rows
-    from autotune.vision.metrics import METRICS as METRICS, score as score
+    from autotune.vision.metrics import METRICS as METRICS, score as score, score_tasks as score_tasks
     from autotune.vision.mixing import Mix as Mix, make_mix as make_mix
     from autotune.vision.model import TorchModel as TorchModel
     from autotune.vision.neighbours import knn_probabilities as knn_probabilities, prototypes as prototypes
@@ -67,7 +67,7 @@ _HOMES = {
     "linear_probe": "fit_linear",
     "loop": "Trained evaluate train_epoch",
     "manyheads": "ManyHeads Rows",
-    "metrics": "METRICS score",
+    "metrics": "METRICS score score_tasks",
     "mixing": "Mix make_mix",
     "model": "TorchModel",
     "neighbours": "knn_probabilities prototypes",

@@ -6,6 +6,9 @@ takes some 20 ms a call, as long as the epochs of these heads themselves.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from statistics import fmean
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,3 +36,17 @@ def score(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.int64])
         "macro_f1": float((2 * hits[present] / (actual + guessed)[present]).mean()),
         "log_loss": float(-np.log(np.maximum(chances, np.finfo(np.float64).eps)).mean()),
     }
+
+
+def score_tasks(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Scores of several tasks in one table.
+
+    Args:
+        scores: What `score` says of each task, by its name; at least one.
+
+    Returns:
+        Each score as ``task/metric``, and before them, as ``metric``, the mean over the tasks: every task counts alike,
+        however many images it has.
+    """
+    means = {metric: fmean(found[metric] for found in scores.values()) for metric in METRICS}
+    return means | {f"{task}/{metric}": value for task, found in scores.items() for metric, value in found.items()}
