@@ -87,6 +87,7 @@ if TYPE_CHECKING:
         Epoch as Epoch,
         Recipe as Recipe,
         Run as Run,
+        Screening as Screening,
         StopReason as StopReason,
         Trainer as Trainer,
         World as World,
@@ -122,7 +123,7 @@ _HOMES = {
     ),
     "autotune.study": "Best Failure Point Study Trial",
     "autotune.tracker": "Tracker",
-    "autotune.trainer": "Epoch Recipe Run StopReason Trainer World",
+    "autotune.trainer": "Epoch Recipe Run Screening StopReason Trainer World",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -71,6 +71,32 @@ class Epoch:
     checkpoint: Checkpoint | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screening:
+    """What a look at a backbone as it is has found, without training it.
+
+    Attributes:
+        images: Validation images that were scored; how far a score can be trusted follows from them.
+        seconds: What the backbone takes for one image, forwards only, on the run's device.
+        scores: Validation accuracies, 0 to 1, of quick classifiers on its features, e.g. ``{"knn": 0.81}``.
+    """
+
+    images: int
+    seconds: float
+    scores: Mapping[str, float]
+
+    @property
+    def score(self) -> float:
+        """The mean of the scores."""
+        return sum(self.scores.values()) / len(self.scores)
+
+    @property
+    def error(self) -> float:
+        """The standard error of an accuracy such as the mean score; never 0, however good the score is."""
+        share = (self.score * self.images + 1) / (self.images + 2)
+        return (share * (1 - share) / self.images) ** 0.5
+
+
 class Run(ABC):
     """What the host gives a trainer for one attempt at a trial.
 
@@ -174,4 +200,16 @@ class Trainer(ABC, Generic[R]):
 
     def pace(self, recipe: R, data: Data, run: Run) -> float | None:
         """Measures seconds for one epoch of a recipe, validation included, in a few batches; None if unknown."""
+        return None
+
+    def screen(self, recipe: R, data: Data, run: Run) -> Screening | None:
+        """Looks at a recipe's backbone before the search; None where that says nothing.
+
+        It is asked once for every candidate, with the same images: the answers order and narrow the candidates. It may
+        take a tenth of the study's time for all of them, so `Run.stop` is asked once a batch; whatever that answers, it
+        returns None then.
+
+        Raises:
+            TrialFailure: The backbone cannot be used; it is left out where others can.
+        """
         return None
