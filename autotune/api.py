@@ -86,16 +86,19 @@ def load(path: AnyPath, device: str = "cpu") -> Model:
     return load_model(folder, device)
 
 
-def evaluate(path: AnyPath, unlock_test: bool = False, *, device: str = "auto") -> Evaluation:
+def evaluate(path: AnyPath, unlock_test: bool = False, *, device: str = "auto", task: str | None = None) -> Evaluation:
     """Measures a study's best model on its locked test images, and records that.
+
+    Of a study of several tasks, each is measured on its own test images, whose openings are recorded separately.
 
     Args:
         path: The study's folder.
         unlock_test: Must be true: whoever opens the test set says so.
         device: A torch device name, or ``auto``.
+        task: The only task whose test images are opened; None opens those of all.
 
     Raises:
-        UsageError: `unlock_test` is false.
+        UsageError: `unlock_test` is false, or there is no such task.
         StudyError: There is no best model yet, or the opening cannot be recorded.
         DataError: The test images cannot be had, or the model was trained on some of them.
     """
@@ -107,7 +110,7 @@ def evaluate(path: AnyPath, unlock_test: bool = False, *, device: str = "auto") 
     model = best(study)
     require_unlocked(unlock_test, study.path)
     dataset = reopen_data(study.path)
-    return evaluate_on_test(model.load(device), model.path, dataset, study=study.path, cache=cache_folder())
+    return evaluate_on_test(model.load(device), model.path, dataset, study=study.path, cache=cache_folder(), task=task)
 
 
 def improve(

@@ -58,12 +58,14 @@ class Model(ABC):
         preprocess: How images become inputs; None where the model takes the images as they are.
         temperature: Divides the logits before the softmax (Guo et al. 2017, arXiv:1706.04599).
         module: The ``torch.nn.Module``, or None for a model without torch.
+        tasks: Of a model with several tasks, the names of all of them; this is the model of one. Empty otherwise.
     """
 
     classes: tuple[str, ...]
     preprocess: Preprocess | None = None
     temperature: float = 1.0
     module: Any = None
+    tasks: tuple[str, ...] = ()
 
     @abstractmethod
     def logits(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
@@ -72,6 +74,14 @@ class Model(ABC):
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Everything that `Trainer.load` needs: all tensors, and facts in json types."""
+
+    def task(self, name: str) -> Model:
+        """The model of another one of its tasks; they share the network.
+
+        Raises:
+            UsageError: It has no task of that name.
+        """
+        raise UsageError(f"task={name!r}: the model has no such task, it has one only", hint="leave the task out")
 
     def predict(self, images: Sequence[npt.NDArray[np.uint8]], tta: Averaging = "none") -> npt.NDArray[np.float32]:
         """Probabilities [N, C], each row summing to 1, for images uint8 [H, W, 3].

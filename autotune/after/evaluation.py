@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from autotune.after import ledger
 from autotune.after.scores import Probabilities, probabilities_of, recalls, wilson
-from autotune.data import Dataset, Split
-from autotune.errors import DataError, StudyError, UsageError
+from autotune.data import Dataset, Holdout, Split, Task
+from autotune.errors import DataError, StudyError, UnknownName, UsageError
 from autotune.model import Model
 
 
@@ -30,6 +30,8 @@ class Evaluation:
         per_class: Accuracy within every class that has test images.
         opened: How often this test set has been opened on this machine or in this study, this time included.
         model: The folder of the model.
+        task: The task that these figures are of, in a study of several.
+        others: The evaluations of the study's other tasks, each on a test set of its own.
     """
 
     split: str = "test"
@@ -42,6 +44,8 @@ class Evaluation:
     per_class: Mapping[str, float]
     opened: int
     model: Path
+    task: str | None = None
+    others: tuple[Evaluation, ...] = ()
 
 
 def require_unlocked(unlock_test: bool, study: Path) -> None:
@@ -58,30 +62,69 @@ def require_unlocked(unlock_test: bool, study: Path) -> None:
         )
 
 
-def evaluate_on_test(model: Model, folder: Path, dataset: Dataset, *, study: Path, cache: Path) -> Evaluation:
+def evaluate_on_test(
+    model: Model, folder: Path, dataset: Dataset, *, study: Path, cache: Path, task: str | None = None
+) -> Evaluation:
     """Opens the test set, scores the model on it, and records that, with the result, before it returns.
 
+    Each task has a test set of its own, with its own openings.
+
     Args:
-        model: The model.
+        model: The model; of several tasks, that of any.
         folder: Where it lies, with its ``trained_on.txt``.
         dataset: The study's images.
         study: The study's folder; its ledger lies there.
         cache: autotune's cache folder, with this machine's ledgers.
+        task: The only task to evaluate, by its name; None evaluates all.
+
+    Returns:
+        The evaluation of the task, or of the first one with those of the others.
 
     Raises:
         DataError: There is no test image, or the model was trained on some of them.
         StudyError: The model's classes are not the data's, or the opening cannot be recorded.
+        UnknownName: The study has no such task.
     """
+    names = [one.name for one in dataset.data.tasks]
+    if task is not None and task not in names:
+        raise UnknownName("task", task, names)
+    sides = [
+        _TestSide(
+            model=model if len(names) == 1 else model.task(one.name),
+            task=one,
+            holdout=holdout,
+            location=dataset.location if len(names) == 1 else one.name,
+        )
+        for one, holdout in zip(dataset.data.tasks, dataset.holdouts, strict=True)
+        if task in (None, one.name)
+    ]
+    for side in sides:
+        _check(side, folder)
+    first, *others = (_evaluate(side, folder, study=study, cache=cache, named=len(names) > 1) for side in sides)
+    return replace(first, others=tuple(others))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _TestSide:
+    """One task's test set, and the model that is measured on it."""
+
+    model: Model
+    task: Task
+    holdout: Holdout
+    location: str
+
+
+def _evaluate(side: _TestSide, folder: Path, *, study: Path, cache: Path, named: bool) -> Evaluation:
     from autotune.vision.metrics import score
 
-    test = dataset.holdout.test
-    _check(model, folder, dataset)
-    probabilities = probabilities_of(model, test)
+    test = side.holdout.test
+    probabilities = probabilities_of(side.model, test)
     found = score(probabilities, test.labels)
     interval = _interval(probabilities, test)
-    result = {"model": str(folder), "n": len(test), **found}
-    opened = ledger.record(study, cache, dataset.holdout.test_fingerprint, result)
-    by_class = zip(model.classes, recalls(probabilities, test.labels), strict=True)
+    of_task = {"task": side.task.name} if named else {}
+    result = {"model": str(folder), **of_task, "n": len(test), **found}
+    opened = ledger.record(study, cache, side.holdout.test_fingerprint, result)
+    by_class = zip(side.model.classes, recalls(probabilities, test.labels), strict=True)
     return Evaluation(
         n=len(test),
         accuracy=found["accuracy"],
@@ -92,6 +135,7 @@ def evaluate_on_test(model: Model, folder: Path, dataset: Dataset, *, study: Pat
         per_class={name: float(share) for name, share in by_class if not np.isnan(share)},
         opened=opened,
         model=folder,
+        task=side.task.name if named else None,
     )
 
 
@@ -99,23 +143,23 @@ def _interval(probabilities: Probabilities, test: Split) -> tuple[float, float]:
     return wilson(int((probabilities.argmax(axis=1) == test.labels).sum()), len(test))
 
 
-def _check(model: Model, folder: Path, dataset: Dataset) -> None:
-    test = dataset.holdout.test
+def _check(side: _TestSide, folder: Path) -> None:
+    test, classes = side.holdout.test, side.task.classes
     if len(test) == 0:
         raise DataError(
-            f"{dataset.location}: no image is kept for the test",
+            f"{side.location}: no image is kept for the test",
             hint="the study was made with splits.test=0; evaluate with images of your own: autotune predict",
         )
-    if tuple(model.classes) != tuple(dataset.data.task.classes):
+    if tuple(side.model.classes) != tuple(classes):
         raise StudyError(
-            f"{folder}: the model's classes ({len(model.classes)}) are not those of {dataset.location} "
-            f"({len(dataset.data.task.classes)})",
+            f"{folder}: the model's classes ({len(side.model.classes)}) are not those of {side.location} "
+            f"({len(classes)})",
             hint="the images have changed since the search; search again under another name",
         )
     seen = trained_on(folder) & set(test.ids)
     if seen:
         raise DataError(
-            f"{dataset.location}: the model in {folder} was trained on {len(seen):,} of the {len(test):,} test images",
+            f"{side.location}: the model in {folder} was trained on {len(seen):,} of the {len(test):,} test images",
             hint="its score on them would say nothing; search again with these images under another name",
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autotune.after.evaluation import Evaluation
 from autotune.after.predicting import Prediction
 from autotune.reporting import batches
-from autotune.reporting.numbers import counts, effects, epochs
+from autotune.reporting.numbers import counts, effects, epochs, of_tasks
 from autotune.reporting.report import next_steps, reproduce
 from autotune.reporting.tables import cell, duration, plain
 from autotune.study import Best, Study, Trial
@@ -32,6 +32,7 @@ def best(study: Study, found: Best) -> str:
         f"best: trial {found.trial.number} after {found.at:g} epochs, in {found.path}",
         f"  {metric} {cell(found.metrics.get(metric))} on validation images (optimistic: the search chose by them)",
     ]
+    lines += [f"  {name} {cell(value)}" for name, value in of_tasks(found.metrics, metric)]
     if metric in found.select:
         lines.append(f"  {metric} {cell(found.select[metric])} on the images kept for the choice among finalists")
     lines += [f"  {name} = {cell(value)}" for name, value in found.trial.recipe.items()]
@@ -75,8 +76,9 @@ def evaluation(found: Evaluation) -> str:
     low, high = found.accuracy_interval
     rows = [[name, share] for name, share in found.per_class.items()]
     times = "once, now" if found.opened == 1 else f"{found.opened} times, this time included"
+    of_task = "" if found.task is None else f"{found.task}: "
     lines = [
-        f"{found.n:,} test images, model {found.model}",
+        f"{of_task}{found.n:,} test images, model {found.model}",
         f"  accuracy {found.accuracy:.4f} (95 % interval {low:.4f} .. {high:.4f})",
         f"  balanced accuracy {found.balanced_accuracy:.4f}, macro F1 {found.macro_f1:.4f}, "
         f"log loss {found.log_loss:.4f}",
@@ -85,7 +87,7 @@ def evaluation(found: Evaluation) -> str:
     ]
     if found.opened > 1:
         lines.append("a score is honest only if nothing was changed because of an earlier one")
-    return "\n".join(lines)
+    return "\n".join([*lines, *("\n" + evaluation(other) for other in found.others)])
 
 
 def prediction(found: Prediction) -> str:

@@ -82,6 +82,11 @@ def epochs(trial: Trial) -> float:
     return max((p.at for p in trial.curve), default=0.0)
 
 
+def of_tasks(metrics: Mapping[str, float], metric: str) -> tuple[tuple[str, float], ...]:
+    """The scores of single tasks, ``task/metric``, of which a metric is the mean; none where there is one task."""
+    return tuple((name, value) for name, value in metrics.items() if name.rpartition("/")[1:] == ("/", metric))
+
+
 def effects(study: Study) -> tuple[Effect, ...]:
     """How the score went along with every hyperparameter that differed between trials, the widest apart first."""
     scored = ranking(study)

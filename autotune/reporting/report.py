@@ -91,7 +91,8 @@ def _longer(study: Study) -> str:
 
 
 def _head(study: Study) -> str:
-    data = study.config.get("data", "?")
+    places = study.config.get("data", "?")
+    data = places if isinstance(places, str) else "`, `".join(places)
     goals = ", then ".join(f"{g.metric} ({g.direction})" for g in study.objective.goals)
     totals = ([duration(study.time)] if study.time else []) + ([f"{study.wanted} trials"] if study.wanted else [])
     budget = " and ".join(totals)
@@ -127,6 +128,7 @@ def _winner(study: Study) -> str:
         f"- {metric} on validation images: **{cell(best.metrics.get(metric))}**. This is optimistic, for the search "
         "chose by these images; the test images give the honest number, once.",
     ]
+    lines += [f"- {name} on validation images: {cell(value)}" for name, value in numbers.of_tasks(best.metrics, metric)]
     if metric in best.select:
         lines.append(f"- {metric} on the images kept for the choice among finalists: {cell(best.select[metric])}")
     lines += ["", markdown(["hyperparameter", "value"], list(best.trial.recipe.items()))]
