@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import numpy.typing as npt
 
 from autotune.data import Split
-from autotune.model import Model
+from autotune.model import Averaging, Model
 
 Probabilities = npt.NDArray[np.float32]
+Logits = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
-
-"""The standard normal's 97.5 % quantile."""
 
 
 def recalls(probabilities: Probabilities, labels: Labels) -> npt.NDArray[np.float64]:
@@ -30,14 +31,42 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def probabilities_of(model: Model, split: Split, *, batch: int = 128) -> Probabilities:
+def probabilities_of(model: Model, split: Split, *, batch: int = 128, tta: Averaging = "none") -> Probabilities:
     """What a model says of every image of a side: float32 [N, C].
+
+    Args:
+        model: The model.
+        split: The side.
+        batch: Images that are held at once.
+        tta: Test-time augmentation; see `autotune.Model.predict`.
 
     Raises:
         DataError: An image has vanished or broken since it was indexed.
     """
     parts = [
-        model.predict([split.image(i) for i in range(start, min(start + batch, len(split)))])
+        model.predict([split.image(i) for i in range(start, min(start + batch, len(split)))], tta)
         for start in range(0, len(split), batch)
     ]
+    return np.concatenate(parts) if parts else np.zeros((0, len(model.classes)), np.float32)
+
+
+def logits_of(model: Model, split: Split, *, batch: int = 128, until: float | None = None) -> Logits | None:
+    """A model's raw scores for every image of a side, float32 [N, C]; None where the time does not suffice.
+
+    Args:
+        model: The model.
+        split: The side.
+        batch: Images that are held at once.
+        until: When it has to be done, on the clock of ``time.monotonic``; the pace so far tells whether it will be.
+
+    Raises:
+        DataError: An image has vanished or broken since it was indexed.
+    """
+    began = time.monotonic()
+    parts = []
+    for start in range(0, len(split), batch):
+        now = time.monotonic()
+        if until is not None and now + (now - began) / max(1, start) * (len(split) - start) > until:
+            return None
+        parts.append(model.logits([split.image(i) for i in range(start, min(start + batch, len(split)))]))
     return np.concatenate(parts) if parts else np.zeros((0, len(model.classes)), np.float32)

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from autotune.vision.optim import Rates as Rates, make_optimizer as make_optimizer, set_rates as set_rates
     from autotune.vision.seeds import derive as derive
     from autotune.vision.state import averaged as averaged, capture as capture, restore as restore
+    from autotune.vision.statistics import refresh_statistics as refresh_statistics
     from autotune.vision.vectors import VectorFeed as VectorFeed, moments as moments
 
 _HOMES = {
@@ -74,6 +75,7 @@ _HOMES = {
     "optim": "Rates make_optimizer set_rates",
     "seeds": "derive",
     "state": "averaged capture restore",
+    "statistics": "refresh_statistics",
     "vectors": "VectorFeed moments",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

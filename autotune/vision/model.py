@@ -47,17 +47,21 @@ class TorchModel(Model):
     @torch.inference_mode()
     def logits(self, images: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """Raw scores [N, C] for images uint8 [H, W, 3] of any sizes."""
-        view = evaluation_view(self.preprocess)
         self.module.eval()
         parts = []
         for k in range(0, len(images), self.placement.eval_batch):
-            views = [view(to_array(image)) for image in images[k : k + self.placement.eval_batch]]
             with self.placement.autocast():
-                answer = self.module(normalise(self.placement.tensor(torch.stack(views)), self.preprocess))
+                answer = self.module(self.inputs(images[k : k + self.placement.eval_batch]))
             parts.append(answer.float().cpu())
         if not parts:
             return np.zeros((0, len(self.classes)), dtype=np.float32)
         return np.asarray(torch.cat(parts).numpy(), dtype=np.float32)
+
+    def inputs(self, images: Sequence[npt.NDArray[np.uint8]]) -> torch.Tensor:
+        """What the network reads of images uint8 [H, W, 3] of any sizes, at least one: float32 [N, 3, S, S]."""
+        view = evaluation_view(self.preprocess)
+        views = torch.stack([view(to_array(image)) for image in images])
+        return normalise(self.placement.tensor(views), self.preprocess)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """All tensors by the network's own names, and the facts that rebuild it."""
