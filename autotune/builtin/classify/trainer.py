@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 
-from autotune import Checkpoint, Data, Epoch, Model, OutOfMemory, PluginError, Preprocess, Run, Task, Trainer
+from autotune import Checkpoint, Data, Epoch, Model, OutOfMemory, PluginError, Preprocess, Run, Screening, Task, Trainer
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.head import HeadPhase
 from autotune.builtin.classify.many import fit_many
 from autotune.builtin.classify.pacing import pace
 from autotune.builtin.classify.recipe import ClassifyRecipe
+from autotune.builtin.classify.screening import screen
 from autotune.vision import TorchModel, averaged, is_out_of_memory
 
 
@@ -66,6 +67,11 @@ class ClassifyTrainer(Trainer[ClassifyRecipe]):
     def pace(self, recipe: ClassifyRecipe, data: Data, run: Run) -> float:
         """Seconds for one epoch of a recipe, validation included; measured once on a machine, then remembered."""
         return pace(recipe, data.task, run)
+
+    def screen(self, recipe: ClassifyRecipe, data: Data, run: Run) -> Screening | None:
+        """Nearest neighbours and a linear probe on what the backbone says of some images, as it is."""
+        with _memory_named(run.device):
+            return screen(recipe, data.task, run)
 
 
 @contextlib.contextmanager
