@@ -33,6 +33,7 @@ class Facts:
         crop_pct: Share of the resized image that the centre crop keeps.
         licence: The weights' licence as their publisher names it.
         cost: Multiply-accumulates of one forward pass at `input_size`, in units of 1e9.
+        imagenet: Top-1 accuracy, 0 to 1, of the published weights on ImageNet's validation images, where it is known.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Facts:
     crop_pct: float = 0.875
     licence: str | None = None
     cost: float | None = None
+    imagenet: float | None = None
 
     def size_problem(self, img_size: int) -> str | None:
         """Why the network refuses an image size in pixels, or None if it accepts it."""

@@ -201,7 +201,7 @@ def _trained_facts(facts: Facts, name: str, saved: Mapping[str, Any]) -> Facts:
     """The network's facts as the model was trained: its normalisation and, where sizes are free, its image size."""
     preprocess = saved.get("preprocess")
     if not isinstance(preprocess, Mapping):
-        return replace(facts, name=name)
+        return replace(facts, name=name, imagenet=None)
     size = facts.input_size if facts.sizes == "fixed" else int(preprocess["img_size"])
     cost = None if facts.cost is None else facts.cost * (size / facts.input_size) ** 2
     mean, std = tuple(preprocess["mean"]), tuple(preprocess["std"])
@@ -214,6 +214,7 @@ def _trained_facts(facts: Facts, name: str, saved: Mapping[str, Any]) -> Facts:
         std=std,
         interpolation=str(preprocess["interpolation"]),
         crop_pct=float(preprocess["crop_pct"]),
+        imagenet=None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import timm
 import autotune
 from autotune.builtin.timm.network import TimmBackbone
 from autotune.builtin.timm.published import published
+from autotune.builtin.timm.scores import imagenet_score
 from autotune.builtin.timm.surveying import survey
 from autotune.vision.surveys import Surveys
 
@@ -42,7 +44,9 @@ class TimmSource(autotune.BackboneSource):
             UnknownName: timm has no such classifier, or no such tag of it.
         """
         self._check(name)
-        return TimmBackbone(name, self._surveys.of(name))
+        survey = self._surveys.of(name)
+        facts = replace(survey.facts, imagenet=imagenet_score(name))
+        return TimmBackbone(name, replace(survey, facts=facts))
 
     def fetch(self, name: str) -> autotune.Weights:
         """The published weights, from the caches of this machine or from the hub.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,7 +37,10 @@ class TorchvisionSource(autotune.BackboneSource):
             UnknownName: torchvision has no such classifier.
         """
         self._check(name)
-        return TorchvisionBackbone(name, self._surveys.of(name))
+        survey = self._surveys.of(name)
+        scores = published(name).meta["_metrics"].get("ImageNet-1K", {})
+        imagenet = scores["acc@1"] / 100 if "acc@1" in scores else None
+        return TorchvisionBackbone(name, replace(survey, facts=replace(survey.facts, imagenet=imagenet)))
 
     def fetch(self, name: str) -> autotune.Weights:
         """The published weights, from torch's cache on this machine or from download.pytorch.org.
