@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from autotune.tracker import Tracker as Tracker
     from autotune.trainer import (
         Epoch as Epoch,
+        RateCurve as RateCurve,
         Recipe as Recipe,
         Run as Run,
         Screening as Screening,
@@ -123,7 +124,7 @@ _HOMES = {
     ),
     "autotune.study": "Best Failure Point Study Trial",
     "autotune.tracker": "Tracker",
-    "autotune.trainer": "Epoch Recipe Run Screening StopReason Trainer World",
+    "autotune.trainer": "Epoch RateCurve Recipe Run Screening StopReason Trainer World",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -97,6 +97,21 @@ class Screening:
         return (share * (1 - share) / self.images) ** 0.5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateCurve:
+    """What a learning-rate range test found.
+
+    Attributes:
+        rates: Learning rates, rising.
+        losses: The smoothed training loss at each of them.
+        suggested: The rate at which the loss falls fastest; None where it falls nowhere.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggested: float | None
+
+
 class Run(ABC):
     """What the host gives a trainer for one attempt at a trial.
 
@@ -211,5 +226,15 @@ class Trainer(ABC, Generic[R]):
 
         Raises:
             TrialFailure: The backbone cannot be used; it is left out where others can.
+        """
+        return None
+
+    def find_lr(self, recipe: R, data: Data, run: Run) -> RateCurve | None:
+        """A learning-rate range test for a recipe: a short training whose rates rise; None for a trainer without one.
+
+        Whatever it trains is of no use afterwards and is not kept. `Run.stop` is asked once a batch.
+
+        Raises:
+            TrialFailure: The recipe cannot be trained.
         """
         return None

@@ -35,21 +35,35 @@ if TYPE_CHECKING:
         is_out_of_memory as is_out_of_memory,
         pick_device as pick_device,
     )
-    from autotune.vision.freezing import Partition as Partition, freeze as freeze, train_mode as train_mode
+    from autotune.vision.freezing import (
+        Partition as Partition,
+        freeze as freeze,
+        require_gradients as require_gradients,
+        train_mode as train_mode,
+    )
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
     from autotune.vision.linear_probe import fit_linear as fit_linear
-    from autotune.vision.loop import Trained as Trained, evaluate as evaluate, train_epoch as train_epoch
+    from autotune.vision.loop import (
+        Trained as Trained,
+        evaluate as evaluate,
+        train_epoch as train_epoch,
+        train_step as train_step,
+    )
     from autotune.vision.manyheads import ManyHeads as ManyHeads, Rows as Rows
     from autotune.vision.metrics import METRICS as METRICS, score as score, score_tasks as score_tasks
     from autotune.vision.mixing import Mix as Mix, make_mix as make_mix
     from autotune.vision.model import TorchModel as TorchModel
     from autotune.vision.neighbours import knn_probabilities as knn_probabilities, prototypes as prototypes
     from autotune.vision.optim import Rates as Rates, make_optimizer as make_optimizer, set_rates as set_rates
+    from autotune.vision.penalties import Penalties as Penalties, make_penalties as make_penalties
+    from autotune.vision.ratefinder import find_rates as find_rates
+    from autotune.vision.schedules import Schedule as Schedule
     from autotune.vision.seeds import derive as derive
     from autotune.vision.state import averaged as averaged, capture as capture, restore as restore
     from autotune.vision.statistics import refresh_statistics as refresh_statistics
+    from autotune.vision.unfreezing import Openings as Openings, at_most as at_most, check_openings as check_openings
     from autotune.vision.vectors import VectorFeed as VectorFeed, moments as moments
 
 _HOMES = {
@@ -61,21 +75,25 @@ _HOMES = {
     "cuts": "Cut Cuts",
     "decoded": "evaluation_view to_array",
     "device": "Placement is_out_of_memory pick_device",
-    "freezing": "Partition freeze train_mode",
+    "freezing": "Partition freeze require_gradients train_mode",
     "headplans": "HeadPlan",
     "heads": "build_module",
     "images": "Feed Images normalise",
     "linear_probe": "fit_linear",
-    "loop": "Trained evaluate train_epoch",
+    "loop": "Trained evaluate train_epoch train_step",
     "manyheads": "ManyHeads Rows",
     "metrics": "METRICS score score_tasks",
     "mixing": "Mix make_mix",
     "model": "TorchModel",
     "neighbours": "knn_probabilities prototypes",
     "optim": "Rates make_optimizer set_rates",
+    "penalties": "Penalties make_penalties",
+    "ratefinder": "find_rates",
+    "schedules": "Schedule",
     "seeds": "derive",
     "state": "averaged capture restore",
     "statistics": "refresh_statistics",
+    "unfreezing": "Openings at_most check_openings",
     "vectors": "VectorFeed moments",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -224,7 +224,7 @@ class BoundaryFeed:
         self, images: Images, boundaries: Boundaries, cut: Cut, *, keep: bool, keep_going: Callable[[], bool]
     ) -> None:
         self.images, self.boundaries, self.cut, self.keep, self.keep_going = images, boundaries, cut, keep, keep_going
-        self.labels = images.placement.tensor(torch.from_numpy(images.split.labels))
+        self.targets = images.placement.tensor(images.targets)
         self._open: dict[int | None, tuple[Arrays, Inputs | None]] = {}
 
     def __len__(self) -> int:
@@ -238,13 +238,13 @@ class BoundaryFeed:
         found = self._arrays(view) if keeps else None
         if found is None:
             if self.keep_going():
-                for inputs, labels in images.epoch(epoch, batch_size):
-                    yield self.boundaries.live(self.cut, inputs), labels
+                for inputs, targets in images.epoch(epoch, batch_size):
+                    yield self.boundaries.live(self.cut, inputs), targets
             return
         parts = shuffled(len(self), batch_size, images.seed, epoch)
         on_device = torch.split(images.placement.tensor(torch.cat(list(parts))), [len(part) for part in parts])
         for inputs, part in zip(self._batches(view, parts), on_device, strict=True):
-            yield inputs, self.labels[part]
+            yield inputs, self.targets[part]
 
     def plain(self) -> Iterator[Inputs]:
         """See `autotune.vision.Feed.plain`."""

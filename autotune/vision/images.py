@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from autotune.data import Split
@@ -53,7 +55,10 @@ class Feed(Protocol):
         """Number of samples."""
 
     def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
-        """Inputs [N, ...] and labels int64 [N], every sample once, in an order that depends on seed and epoch."""
+        """Inputs [N, ...] and targets, every sample once, in an order that depends on seed and epoch.
+
+        Targets are labels int64 [N], or float32 [N, C] where samples have probabilities for labels.
+        """
 
     def plain(self) -> Iterator[tuple[torch.Tensor, ...]]:
         """Inputs [N, ...] as evaluation sees them, in the order of the side."""
@@ -90,9 +95,13 @@ class Images:
         policy: The augmentation for `epoch`; None for a side that is only evaluated.
         views: How many views of each image are drawn once and then walked through, epoch by epoch; they are the same
             in every trial. 0 draws afresh in every epoch.
+        soft: Probabilities float32 [N, C] to train on instead of the split's labels; None takes the labels.
         cache: Where decoded images are kept and shared; None keeps them in memory.
         keep_going: Asked while images are decoded ahead; see `autotune.Run.stop`.
         note: Keeps a line with the trial.
+
+    Attributes:
+        targets: What is trained on, on the CPU: labels int64 [N], or probabilities float32 [N, C].
     """
 
     def __init__(
@@ -104,6 +113,7 @@ class Images:
         seed: int = 0,
         policy: AugmentationSpec | None = None,
         views: int = 0,
+        soft: npt.NDArray[np.float32] | None = None,
         cache: ArrayCache | None = None,
         keep_going: Callable[[], bool] = _always,
         note: Callable[[str], None] = _unheard,
@@ -113,7 +123,7 @@ class Images:
         self.views = views
         self.digest = digest(split)
         self._digests: dict[int, str] = {}
-        self._labels = torch.from_numpy(split.labels)
+        self.targets = torch.from_numpy(split.labels if soft is None else soft)
         self._evaluated = evaluated(split, preprocess, cache, keep_going=keep_going, note=note)
         self._draw = None
         self._each = None
@@ -158,7 +168,7 @@ class Images:
         fresh = self._drawn(parts, self.seed, "view", epoch)
         batches = self._view(epoch % self.views, parts) if self.views else fresh
         for inputs, part in zip(batches, parts, strict=True):
-            yield inputs, self.placement.tensor(self._labels[part])
+            yield inputs, self.placement.tensor(self.targets[part])
 
     def plain(self) -> Iterator[tuple[torch.Tensor]]:
         """The side once, normalised, in its own order, as evaluation sees it."""

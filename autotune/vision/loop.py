@@ -34,7 +34,9 @@ class Trained:
         placement: The device.
         smoothing: Label smoothing (Szegedy et al. 2015, arXiv:1512.00567).
         mix: Changes a batch of what the feed yields, or None.
-        warmup_steps: Steps in which the rates rise linearly.
+        warmup_steps: Steps in which the rates rise linearly, where there is no schedule.
+        schedule: The factor on the peak rates by the steps done; None is constant after the warm-up.
+        penalties: Applied after each step, or None.
         steps: Steps done.
         batch_statistics: Whether batch normalisation in the trained part uses each batch's own statistics.
         micro: Images whose gradients are computed at once; None takes the whole batch.
@@ -49,13 +51,22 @@ class Trained:
     placement: Placement
     smoothing: float
     mix: Change | None
-    warmup_steps: int
     note: Callable[[str], None]
     forward: Callable[..., torch.Tensor]
+    warmup_steps: int = 0
+    schedule: Callable[[int], float] | None = None
+    penalties: Callable[[], None] | None = None
     batch_statistics: bool = True
     steps: int = 0
     micro: int | None = None
     loss_sum: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
+
+    @property
+    def factor(self) -> float:
+        """What the peak rates are multiplied with in the next step."""
+        if self.schedule is not None:
+            return self.schedule(self.steps)
+        return min(1.0, (self.steps + 1) / max(1, self.warmup_steps))
 
 
 def train_epoch(
@@ -76,10 +87,10 @@ def train_epoch(
     seen = 0
     for count, (inputs, targets) in enumerate(feed.epoch(epoch, batch_size), start=1):
         size = len(targets)
-        set_rates(trained.optimizer, min(1.0, (trained.steps + 1) / max(1, trained.warmup_steps)))
+        set_rates(trained.optimizer, trained.factor)
         if trained.mix is not None:
             inputs, targets = trained.mix(inputs, targets)
-        _step(trained, inputs, targets)
+        trained.loss_sum += train_step(trained, inputs, targets)
         seen += size
         if count % LOSS_CHECK == 0:
             _check_loss(trained, epoch)
@@ -89,7 +100,17 @@ def train_epoch(
     return seen
 
 
-def _step(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> None:
+def train_step(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+    """Takes one step with the rates that the optimiser has, and returns the batch's mean loss, still on the device.
+
+    Args:
+        trained: The training; its module is in training mode.
+        inputs: What `Trained.forward` takes, each [N, ...].
+        targets: int64 [N], or float [N, C] where samples have probabilities for labels.
+
+    Raises:
+        OutOfMemory: Memory does not suffice, although the micro-batches were halved.
+    """
     try:
         loss = _gradients(trained, inputs, targets)
     except (RuntimeError, MemoryError) as error:
@@ -109,13 +130,14 @@ def _step(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> None:
         trained.optimizer.zero_grad(set_to_none=True)
         if trained.placement.is_cuda:
             torch.cuda.empty_cache()
-        _step(trained, inputs, targets)
-        return
+        return train_step(trained, inputs, targets)
     trained.optimizer.step()
     trained.optimizer.zero_grad(set_to_none=True)
+    if trained.penalties is not None:
+        trained.penalties()
     trained.average.update()
     trained.steps += 1
-    trained.loss_sum += loss
+    return loss
 
 
 def _gradients(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:

@@ -43,10 +43,10 @@ class Mix:
 
         Args:
             inputs: One or more tensors float [N, ...] that belong together.
-            labels: int64 [N].
+            labels: int64 [N], or float [N, C] where samples have probabilities for labels.
 
         Returns:
-            Inputs of the same shapes, and labels int64 [N], or float [N, C] where samples were mixed.
+            Inputs of the same shapes, and labels as they were, or float [N, C] where samples were mixed.
         """
         if self.brightness:
             inputs = tuple(_brighten(tensor, self.brightness) for tensor in inputs)
@@ -59,7 +59,9 @@ class Mix:
             inputs, share = _cut(inputs, share)
         else:
             inputs = tuple(tensor.lerp(tensor.roll(1, 0), 1 - share) for tensor in inputs)
-        wanted = functional.one_hot(labels, self.classes).to(torch.float32)
+        wanted = labels
+        if not labels.is_floating_point():
+            wanted = functional.one_hot(labels, self.classes).to(torch.float32)
         return inputs, wanted.lerp(wanted.roll(1, 0), 1 - share)
 
     def _chosen(self) -> tuple[float, bool] | None:

@@ -22,6 +22,8 @@ class Rates:
         opt: ``adamw`` or ``sgd`` (with Nesterov momentum).
         momentum: SGD's momentum, AdamW's beta1.
         weight_decay: Decoupled for AdamW; never on biases, norms and other tensors of one dimension.
+        l1: Strength of the L1 penalty on tensors of more than one dimension; see `autotune.vision.Penalties`.
+        l2_sp: Strength of the pull of the trained blocks towards their start, in the place of their weight decay.
     """
 
     lr: float
@@ -30,14 +32,24 @@ class Rates:
     opt: Literal["adamw", "sgd"]
     momentum: float
     weight_decay: float
+    l1: float = 0.0
+    l2_sp: float = 0.0
 
     def at(self, depth: int) -> float:
-        """The rate at a depth: -1 for the head, 0 for the topmost block, 1 for the one below."""
+        """The rate at a depth: -1 for the head, 0 for the topmost trained block, 1 for the one below."""
         return self.lr if depth < 0 else self.lr_blocks * self.layer_decay**depth
+
+    def decay(self, depth: int) -> float:
+        """The weight decay at a depth, for tensors that have any."""
+        return 0.0 if depth >= 0 and self.l2_sp > 0 else self.weight_decay
 
 
 def make_optimizer(module: torch.nn.Module, partition: Partition, rates: Rates) -> torch.optim.Optimizer:
-    """An optimiser over the trained parameters, grouped by depth and by whether decay applies."""
+    """An optimiser over the trained parameters, grouped by depth and by whether decay applies.
+
+    What is opened only later must be trained when this is called: a parameter that has no gradient is left as it is,
+    its weight decay included. All of a block's tensors come into play together, since a block has groups of its own.
+    """
     groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
@@ -47,7 +59,9 @@ def make_optimizer(module: torch.nn.Module, partition: Partition, rates: Rates) 
             "params": parameters,
             "lr": rates.at(depth),
             "peak": rates.at(depth),
-            "weight_decay": rates.weight_decay * decays,
+            "weight_decay": rates.decay(depth) * decays,
+            "l1": rates.l1 * decays,
+            "l2_sp": rates.l2_sp * (depth >= 0),
         }
         for (depth, decays), parameters in sorted(groups.items(), key=lambda pair: pair[0])
     ]
