@@ -230,18 +230,18 @@ class BoundaryFeed:
     def __len__(self) -> int:
         return len(self.images)
 
-    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[Inputs, torch.Tensor]]:
-        """See `autotune.vision.Feed.epoch`."""
+    def epoch(self, epoch: int, batch_size: int, *, start: int = 0) -> Iterator[tuple[Inputs, torch.Tensor]]:
+        """See `autotune.vision.Images.epoch`."""
         images = self.images
         keeps = self.keep and (images.fixed or images.views > 0)
         view = None if images.fixed else epoch % max(1, images.views)
         found = self._arrays(view) if keeps else None
         if found is None:
             if self.keep_going():
-                for inputs, targets in images.epoch(epoch, batch_size):
+                for inputs, targets in images.epoch(epoch, batch_size, start=start):
                     yield self.boundaries.live(self.cut, inputs), targets
             return
-        parts = shuffled(len(self), batch_size, images.seed, epoch)
+        parts = shuffled(len(self), batch_size, images.seed, epoch)[start:]
         on_device = torch.split(images.placement.tensor(torch.cat(list(parts))), [len(part) for part in parts])
         for inputs, part in zip(self._batches(view, parts), on_device, strict=True):
             yield inputs, self.targets[part]

@@ -162,9 +162,17 @@ class Images:
             self._digests[view] = hashlib.blake2b(pixels.cpu().numpy().tobytes(), digest_size=8).hexdigest()
         return self._digests[view]
 
-    def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor], torch.Tensor]]:
-        """The side once, normalised, in an order and with views that depend on the seed and the epoch only."""
-        parts = shuffled(len(self), batch_size, self.seed, epoch)
+    def epoch(
+        self, epoch: int, batch_size: int, *, start: int = 0
+    ) -> Iterator[tuple[tuple[torch.Tensor], torch.Tensor]]:
+        """The side once, normalised, in an order and with views that depend on the seed and the epoch only.
+
+        Args:
+            epoch: Which pass over the side.
+            batch_size: Images in a batch, at most.
+            start: How many batches are left out, for what goes on in the middle of a pass.
+        """
+        parts = shuffled(len(self), batch_size, self.seed, epoch)[start:]
         fresh = self._drawn(parts, self.seed, "view", epoch)
         batches = self._view(epoch % self.views, parts) if self.views else fresh
         for inputs, part in zip(batches, parts, strict=True):

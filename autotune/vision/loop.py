@@ -37,6 +37,7 @@ class Trained:
         warmup_steps: Steps in which the rates rise linearly, where there is no schedule.
         schedule: The factor on the peak rates by the steps done; None is constant after the warm-up.
         penalties: Applied after each step, or None.
+        loss: The mean loss of logits float32 [N, C] against targets; None is cross-entropy with the label smoothing.
         steps: Steps done.
         batch_statistics: Whether batch normalisation in the trained part uses each batch's own statistics.
         micro: Images whose gradients are computed at once; None takes the whole batch.
@@ -56,6 +57,7 @@ class Trained:
     warmup_steps: int = 0
     schedule: Callable[[int], float] | None = None
     penalties: Callable[[], None] | None = None
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
     batch_statistics: bool = True
     steps: int = 0
     micro: int | None = None
@@ -149,7 +151,10 @@ def _gradients(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch
         part, wanted = [tensor[start : start + micro] for tensor in inputs], targets[start : start + micro]
         with trained.placement.autocast():
             logits = trained.forward(*part)
-        loss = functional.cross_entropy(logits.float(), wanted, label_smoothing=trained.smoothing)
+        if trained.loss is not None:
+            loss = trained.loss(logits.float(), wanted)
+        else:
+            loss = functional.cross_entropy(logits.float(), wanted, label_smoothing=trained.smoothing)
         if len(wanted) < size:
             loss = loss * (len(wanted) / size)
         loss.backward()  # type: ignore[no-untyped-call]
