@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from autotune.errors import StudyError
 from autotune.objective import Objective
+from autotune.trainer import Screening
 
 if TYPE_CHECKING:
     from autotune.model import Model
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 Stage: TypeAlias = Literal["screen", "search", "final"]
 State: TypeAlias = Literal["complete", "pruned", "failed", "running"]
 FailureKind: TypeAlias = Literal["oom", "diverged", "data", "plugin", "lost", "timeout"]
+
+SECONDS = "seconds_per_image"
+"""What a screening's curve calls the time of one image; its other metrics are scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,7 @@ class Point:
     Attributes:
         at: Epochs done.
         metrics: Validation scores.
-        images: Training images seen since the previous point.
+        images: Training images seen since the previous point; of a screening, the images that were scored.
         seconds: Wall time of the epoch; in a batch, its share.
         checkpoint: Path of its checkpoint, relative to the study's folder; None once it was thinned out.
     """
@@ -59,13 +63,14 @@ class Trial:
     Attributes:
         number: Our own id; the folder ``trials/00012`` bears it.
         state: ``running`` includes a trial that waits to be resumed.
-        stage: Only ``search`` counts towards ``--trials`` and feeds the sampler.
+        stage: Only ``search`` counts towards ``--trials`` and feeds the sampler. A trial of ``screen`` trains nothing:
+            it looks at a candidate before the search.
         seed: The trial's seed.
         recipe: Every hyperparameter, resolved for the backbone.
         sampled: What the search sampled of it.
         curve: Its epochs, over all attempts.
-        value: The main goal's best score on the validation images, or None.
-        metrics: All scores of the epoch with that value.
+        value: The main goal's best score on the validation images, or None; a screening is no model and has none.
+        metrics: All scores of the epoch with that value; those of a screening.
         failure: Why it failed, if it did.
         reason: Why it ended early, or waits; None for a trial that ran to its end.
         notes: Lines that the trainer kept.
@@ -97,6 +102,15 @@ class Trial:
     def follows(self) -> bool:
         """Whether another trial leads its batch, so that it does not count towards ``--trials``."""
         return self.batch is not None and self.batch != self.number
+
+    @property
+    def screening(self) -> Screening | None:
+        """What was found of a candidate; None for trials of other stages, and while nothing was."""
+        if self.stage != "screen" or self.state != "complete" or not self.curve:
+            return None
+        last = self.curve[-1]
+        scores = {name: score for name, score in last.metrics.items() if name != SECONDS}
+        return Screening(images=last.images, seconds=last.metrics[SECONDS], scores=scores)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +179,16 @@ class Study:
             if trial.number == number:
                 return trial
         raise StudyError(f"{self.path}: there is no trial {number}", hint=f"autotune trials {self.path}")
+
+    @property
+    def trained(self) -> tuple[Trial, ...]:
+        """The trials that train a recipe: all but the screenings."""
+        return tuple(trial for trial in self.trials if trial.stage != "screen")
+
+    @property
+    def screened(self) -> tuple[Trial, ...]:
+        """The trials that look at a candidate before the search."""
+        return tuple(trial for trial in self.trials if trial.stage == "screen")
 
     @property
     def leader(self) -> Trial | None:

@@ -16,7 +16,7 @@ from autotune.engine.pruning import Pruner
 from autotune.engine.samplers import make_sampler
 from autotune.engine.signals import Signals
 from autotune.engine.snapshot import Records, assemble
-from autotune.engine.storage import FINAL, MEMBERS, SEARCH, Journal
+from autotune.engine.storage import FINAL, MEMBERS, SCREEN, SEARCH, Journal
 from autotune.study import Failure, Study
 from autotune.trainer import Epoch, Trainer
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from autotune.plan import Plan
 
 STAGES = (SEARCH, MEMBERS, FINAL)
+"""Where trials train; screenings are over before the first of them."""
 COPY_OF = "copy_of"
 """Marks the copies, in the search, of trials that are kept among the members of batches."""
 
@@ -73,7 +74,7 @@ class Context:
             self.plan.config,
             self.plain,
             self.plan.objective,
-            self.records.trials([(stage, self.frozen(stage)) for stage in STAGES]),
+            self.records.trials([(stage, self.frozen(stage)) for stage in (SCREEN, *STAGES)]),
             self.loader,
             spent=self.clock.spent,
             ended=self.clock.ended,
@@ -81,7 +82,9 @@ class Context:
 
     def optuna(self, stage: str) -> optuna.Study:
         """The journal's study for a stage."""
-        return {SEARCH: self.journal.search, MEMBERS: self.journal.members, FINAL: self.journal.final}[stage]
+        journal = self.journal
+        studies = {SEARCH: journal.search, MEMBERS: journal.members, FINAL: journal.final, SCREEN: journal.screen}
+        return studies[stage]
 
     def frozen(self, stage: str) -> Sequence[FrozenTrial]:
         """Optuna's trials of a stage, those that only wait in the queue included."""

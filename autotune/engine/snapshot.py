@@ -15,7 +15,7 @@ from autotune.engine.checkpoints import best_point
 from autotune.engine.clock import read_clock, reserve
 from autotune.engine.failures import read_failure
 from autotune.engine.recipes import TrialPlan
-from autotune.engine.storage import FINAL, MEMBERS, SEARCH, read_journal
+from autotune.engine.storage import FINAL, MEMBERS, SCREEN, SEARCH, read_journal
 from autotune.errors import StudyError
 from autotune.identity import FILE, stored_config
 from autotune.objective import Goal, Limit, Objective
@@ -30,7 +30,7 @@ _STATES: Mapping[TrialState, State] = {
     TrialState.PRUNED: "pruned",
     TrialState.FAIL: "failed",
 }
-_STAGES: Mapping[str, Stage] = {SEARCH: "search", MEMBERS: "search", FINAL: "final"}
+_STAGES: Mapping[str, Stage] = {SEARCH: "search", MEMBERS: "search", FINAL: "final", SCREEN: "screen"}
 
 
 class Records:
@@ -82,7 +82,8 @@ class Records:
         parts = attempt.read_attempts(folder, self.folder)
         curve = attempt.without_lost_checkpoints(attempt.merge(parts), self.folder)
         state = _STATES[frozen.state]
-        best = None if state == "failed" else best_point(curve, self.objective)
+        best = None if state == "failed" or stage == SCREEN else best_point(curve, self.objective)
+        told = curve[-1] if stage == SCREEN and curve else best
         return Trial(
             number=number,
             state=state,
@@ -92,7 +93,7 @@ class Records:
             sampled=plan.sampled if plan else dict(frozen.params),
             curve=curve,
             value=None if best is None else best.metrics[self.objective.main.metric],
-            metrics={} if best is None else best.metrics,
+            metrics={} if told is None else told.metrics,
             failure=read_failure(folder) if state == "failed" else None,
             reason=frozen.user_attrs.get("reason"),
             notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
@@ -175,7 +176,7 @@ def is_done(config: StudyConfig, trials: Iterable[Trial], spent: float, ended: M
         return True
     trials = list(trials)
     if config.time is not None and spent >= config.time - reserve(config.time):
-        return any(t.curve or t.failure for t in trials)
+        return any(t.curve or t.failure for t in trials if t.stage != "screen")
     counted = sum(t.stage == "search" and not t.follows and t.state != "running" for t in trials)
     return config.trials is not None and counted >= config.trials and all(t.state != "running" for t in trials)
 

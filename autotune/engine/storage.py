@@ -16,7 +16,7 @@ from autotune.errors import StudyError
 from autotune.objective import Objective
 
 FILE = "journal.log"
-SEARCH, MEMBERS, FINAL = "search", "members", "final"
+SEARCH, MEMBERS, FINAL, SCREEN = "search", "members", "final", "screen"
 
 optuna.logging.disable_default_handler()
 logging.getLogger("optuna").addHandler(logging.NullHandler())
@@ -24,17 +24,19 @@ logging.getLogger("optuna").addHandler(logging.NullHandler())
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """The three Optuna studies of a folder.
+    """The four Optuna studies of a folder.
 
     Attributes:
         search: The trials that feed the sampler, with copies of the best members of their batches.
         members: The other trials of batches that one of the search leads; the sampler does not see them.
         final: The trials that continue others; the sampler does not see them.
+        screen: The looks at candidates before the search, each with the mean of its scores.
     """
 
     search: optuna.Study
     members: optuna.Study
     final: optuna.Study
+    screen: optuna.Study
 
 
 def open_journal(folder: Path, objective: Objective) -> Journal:
@@ -55,12 +57,14 @@ def open_journal(folder: Path, objective: Objective) -> Journal:
         for name in (SEARCH, MEMBERS, FINAL)
     )
     members.sampler = RandomSampler()  # never asked: members are drawn from the space around their leader
+    screen = optuna.create_study(storage=storage, study_name=SCREEN, direction="maximize", load_if_exists=True)
+    screen.sampler = RandomSampler()  # never asked: every candidate is looked at once
     if [d.name.lower() for d in search.directions] != directions:
         raise StudyError(
             f"{folder}: the study there has {len(search.directions)} goals in other directions than now",
             hint="name another study: name=...",
         )
-    return Journal(search, members, final)
+    return Journal(search, members, final, screen)
 
 
 def read_journal(folder: Path) -> list[tuple[str, list[optuna.trial.FrozenTrial]]]:
@@ -74,7 +78,7 @@ def read_journal(folder: Path) -> list[tuple[str, list[optuna.trial.FrozenTrial]
         return []
     storage = _load(path)
     names = {s.study_name: s._study_id for s in storage.get_all_studies()}
-    stages = [name for name in (SEARCH, MEMBERS, FINAL) if name in names]
+    stages = [name for name in (SEARCH, MEMBERS, FINAL, SCREEN) if name in names]
     return [(name, storage.get_all_trials(names[name], deepcopy=False)) for name in stages]
 
 
