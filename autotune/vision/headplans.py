@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +26,9 @@ class HeadPlan:
         weight_decay: Decoupled for AdamW, L2 for SGD; never on the bias.
         drop: Share of the features that dropout takes away.
         smoothing: Label smoothing.
-        warmup_steps: Steps in which the rate rises linearly.
+        l1: Strength of the L1 penalty, as for `autotune.vision.Penalties`; never on the bias.
+        warmup_steps: Steps in which the rate rises linearly, where there is no schedule.
+        schedule: The factor on the rate by the steps done; None is constant after the warm-up.
         horizon: Steps that the averaged weights look back, as for `autotune.vision.Average`.
     """
 
@@ -36,7 +38,9 @@ class HeadPlan:
     weight_decay: float = 0.0
     drop: float = 0.0
     smoothing: float = 0.0
+    l1: float = 0.0
     warmup_steps: int = 0
+    schedule: Callable[[int], float] | None = None
     horizon: float = 0.0
 
     @property
@@ -53,20 +57,30 @@ class HeadPlan:
 def step_terms(plans: Sequence[HeadPlan], steps: Sequence[int], count: int) -> npt.NDArray[np.float64]:
     """What changes from step to step, [count, terms, heads].
 
-    For AdamW: the factor of the decay, what is added to the root of the squared gradients, the rate and the weight of
-    the newest in the average; for SGD the last two. The corrections of AdamW's bias are moved into them.
+    For AdamW: the factor of the decay, what is added to the root of the squared gradients, the rate, the weight of the
+    newest in the average, and how near to zero a weight becomes zero; for SGD the last three. The corrections of AdamW's
+    bias are moved into them.
     """
     t = np.asarray(steps)[None, :] + np.arange(1, count + 1)[:, None].astype(np.float64)
-    warmup = np.array([max(1, plan.warmup_steps) for plan in plans])
-    rate = np.array([plan.lr for plan in plans]) * np.minimum(1.0, t / warmup)
+    rate = np.array([plan.lr for plan in plans]) * _factors(plans, t)
+    near = rate * np.array([plan.l1 for plan in plans])
     decay = np.array([math.exp(-1 / plan.horizon) if plan.horizon > 0 else 0.0 for plan in plans])
     blend = 1 - np.minimum(decay, (t - 1) / (t + 1))
     if plans[0].opt == "sgd":
-        return np.stack([-rate, blend], axis=1)
+        return np.stack([-rate, blend, near], axis=1)
     root = np.sqrt(1 - BETA2**t)
     shrink = 1 - rate * np.array([plan.weight_decay for plan in plans])
     corrected = rate * root / (1 - np.array([plan.momentum for plan in plans]) ** t)
-    return np.stack([shrink, EPS * root, -corrected, blend], axis=1)
+    return np.stack([shrink, EPS * root, -corrected, blend, near], axis=1)
+
+
+def _factors(plans: Sequence[HeadPlan], t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """What the peak rates are multiplied with in each step, [count, heads], for numbers of steps from 1."""
+    factors: npt.NDArray[np.float64] = np.minimum(1.0, t / np.array([max(1, plan.warmup_steps) for plan in plans]))
+    for place, plan in enumerate(plans):
+        if plan.schedule is not None:
+            factors[:, place] = [plan.schedule(int(number) - 1) for number in t[:, place]]
+    return factors
 
 
 class Dice:

@@ -73,6 +73,7 @@ class HeadGroup:
         self.heads, self.scratch = list(heads), scratch
         plans = [head.plan for head in heads]
         self.adamw, self.drops = plans[0].opt == "adamw", any(plan.drop > 0 for plan in plans)
+        self.sparse = any(plan.l1 > 0 for plan in plans)
         self.weight = torch.stack([head.weight for head in heads])
         self.mean = torch.stack([head.mean for head in heads])
         self.first = torch.stack([head.first for head in heads])
@@ -120,7 +121,7 @@ class HeadGroup:
         self._gradient(inputs, labels, draws)
         terms = self._terms[number]
         if self.adamw:
-            shrink, eps, rate, blend = terms
+            shrink, eps, rate, blend, near = terms
             self.first.lerp_(self.grad, self.fresh)
             self.second.mul_(BETA2).addcmul_(self.grad, self.grad, value=1 - BETA2)
             torch.sqrt(self.second, out=self.spare).add_(eps)
@@ -128,11 +129,13 @@ class HeadGroup:
             self.decaying.mul_(shrink)
             self.weight.addcmul_(self.spare, rate)
         else:
-            rate, blend = terms
+            rate, blend, near = terms
             self.grad_decaying.addcmul_(self.decaying, self.decay)
             self.first.mul_(self.momentum).add_(self.grad)
             self.grad.addcmul_(self.first, self.momentum)
             self.weight.addcmul_(self.grad, rate)
+        if self.sparse:
+            self.decaying.sub_(torch.clamp(self.decaying, -near, near))
         self.mean.lerp_(self.weight, blend)
 
     def _gradient(self, inputs: torch.Tensor, labels: torch.Tensor, draws: torch.Tensor | None) -> None:
