@@ -1,0 +1,113 @@
+"""A frozen backbone: one vector for every image, computed once, kept, and shared with other trials."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+
+from autotune import Backbone, PluginError, Preprocess, Run, Task, TrialFailure
+from autotune.builtin.probe.asking import Asking
+from autotune.builtin.probe.recipe import ProbeRecipe
+from autotune.vision import ArrayCache, Boundaries, BoundaryRows, Cut, Cuts, Images, Placement, derive, freeze
+
+COPIED = 512 * 2**20
+"""Bytes up to which a side's vectors are copied into memory."""
+
+
+class Frozen:
+    """A pretrained network cut beneath its head, on one task.
+
+    Args:
+        recipe: Resolved for the backbone.
+        task: Classes, and the two sides.
+        run: The host's.
+
+    Attributes:
+        head: Dotted name of the submodule that is the head.
+        features: Length of the vectors that it reads.
+        train: The training images.
+        val: The images that heads are scored on.
+
+    Raises:
+        TrialFailure: The head is something else than one linear layer on one vector.
+    """
+
+    def __init__(self, recipe: ProbeRecipe, task: Task, run: Run) -> None:
+        if run.backbone is None or recipe.img_size is None:
+            raise PluginError("probe: the recipe was not resolved for a backbone")
+        self.task, self.run, self.asking = task, run, Asking(run)
+        self.backbone: Backbone = run.backbone
+        self.placement = Placement(run.device)
+        torch.manual_seed(derive(run.seed, "build"))  # random weights are those of other trainers: activations are too
+        module = self.backbone.build(len(task.classes), img_size=recipe.img_size)
+        self.module: torch.nn.Module = self.placement.module(module).eval()
+        self.partition = freeze(self.module, self.backbone, 0)
+        self.preprocess = _preprocess(self.backbone, recipe.img_size, task)
+        cache = ArrayCache(run.cache, run.cache_limit)
+        shared: dict[str, Any] = {"cache": cache, "keep_going": self.asking, "note": run.note}
+        self.train = Images(task.train, self.preprocess, self.placement, **shared)
+        self.val = Images(task.val, self.preprocess, self.placement, **shared)
+        cuts = Cuts(self.module, self.backbone, img_size=recipe.img_size, folder=run.cache / "cuts")
+        self.cut = self._cut(cuts)
+        self.boundaries = Boundaries(cuts, self._weights(), self.placement, cache, dtype=None, note=run.note)
+
+    def vectors(self, side: Images) -> torch.Tensor | BoundaryRows | None:
+        """What the head reads of a side, as evaluation sees it: float32 [N, D] on the device, or its rows.
+
+        Returns:
+            Rows where all of them together are large or have no room; None when the host says stop.
+        """
+        found = BoundaryRows(side, self.boundaries, self.cut, self.asking)
+        if self.asking.reason is not None:
+            return None
+        small = found.nbytes is not None and found.nbytes <= COPIED
+        return found.rows(torch.arange(len(found))) if small else found
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The tensors beneath the head that lie in no file, as random weights do."""
+        if self.backbone.weights is not None:
+            return {}
+        return {n: t for n, t in self.module.state_dict().items() if n not in self.partition.head}
+
+    def _cut(self, cuts: Cuts) -> Cut:
+        cut, names = cuts.at(0), self.backbone.head(self.module)
+        why = cuts.why_not(0) or f"its head ({', '.join(names)}) is not one linear layer on one vector"
+        head = self.module.get_submodule(names[0])
+        if cut is not None and len(names) == 1 and len(cut.crossing) == 1 and isinstance(head, torch.nn.Linear):
+            self.head, self.features = names[0], head.in_features
+            size = self.preprocess.img_size
+            images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+            with torch.no_grad():
+                (vectors,) = cut.prefix(self.placement.tensor(images))
+                if vectors.shape == (2, self.features) and torch.allclose(
+                    cut.suffix(vectors), head(vectors), rtol=1e-4, atol=1e-5
+                ):
+                    return cut
+        raise TrialFailure(
+            f"probe cannot read the features of {self.backbone.name}: {why}",
+            hint="leave it out of backbones, or use trainer=classify, which trains any head",
+        )
+
+    def _weights(self) -> str:
+        """A name for the frozen weights: that of their file, else, for random ones, a digest of their bytes."""
+        if self.backbone.weights is not None:
+            return self.backbone.weights.digest
+        content = hashlib.blake2b(digest_size=16)
+        for _, tensor in sorted(self.state().items()):
+            content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return content.hexdigest()
+
+
+def _preprocess(backbone: Backbone, img_size: int, task: Task) -> Preprocess:
+    """The backbone's own preprocessing; images that are smaller than the input lose nothing to the crop."""
+    facts = backbone.facts
+    short = min(task.profile.height[1], task.profile.width[1])
+    return Preprocess(
+        img_size=img_size,
+        crop_pct=1.0 if short <= img_size else facts.crop_pct,
+        mean=facts.mean,
+        std=facts.std,
+        interpolation=facts.interpolation,
+    )
