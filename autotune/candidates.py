@@ -27,6 +27,8 @@ HUB_GPU = (
 )
 MOST_CPU = 4
 MOST_GPU = 6
+MOST_MODELS = 3
+"""Models of past studies, beside those."""
 _PATIENCE = 8.0
 _EPOCH_SHARE = 0.1
 # Multiply-accumulates a second, in 1e9, forward and backward: EfficientNet-Lite0 at 96 px on two cores makes 123
@@ -119,6 +121,49 @@ def default_candidates(
     if failures and pretrained:
         reasons.append(f"{len(failures)} others were left out: {failures[0]}")
     return Candidates(backbones=_cheapest(found, most), reasons=tuple(reasons))
+
+
+def with_models(
+    candidates: Candidates,
+    models: Iterable[str],
+    plugins: Plugins,
+    *,
+    refusal: Callable[[Facts], str | None],
+    unseen: Callable[[str, Backbone], None],
+) -> Candidates:
+    """Adds models of past studies; those that cannot be used are left out, with the reason.
+
+    Args:
+        candidates: What could be had besides.
+        models: Names ``study:PATH``, those to be taken first coming first.
+        plugins: Where their networks come from.
+        refusal: Why a backbone cannot be used, or None.
+        unseen: Raises a `StudyError` if the model of that name has seen images that it must not have seen.
+    """
+    found = dict(candidates.backbones)
+    added: list[str] = []
+    reasons: list[str] = []
+    for name in models:
+        if name in found or len(added) == MOST_MODELS:
+            continue
+        try:
+            backbone = resolve_backbone(name, plugins)
+            unseen(name, backbone)
+        except AutotuneError as error:
+            reasons.append(f"left out {_told(name, error.message.splitlines()[0])}")
+            continue
+        if (problem := refusal(backbone.facts)) is not None:
+            reasons.append(f"left out {_told(name, problem)}")
+            continue
+        found[name] = backbone
+        added.append(name)
+    if added:
+        reasons.append(f"models of past studies are candidates: {_list(added)}")
+    return Candidates(backbones=found, reasons=(*candidates.reasons, *reasons))
+
+
+def _told(name: str, problem: str) -> str:
+    return problem if name in problem else f"{name}: {problem}"
 
 
 def affordable(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune.backbone import Backbone, Facts
-from autotune.candidates import Candidates, affordable, default_candidates, named_candidates
+from autotune.candidates import Candidates, affordable, default_candidates, named_candidates, with_models
 from autotune.checking import backbone_field
 from autotune.config import StudyConfig
 from autotune.data import Dataset
@@ -19,6 +19,7 @@ from autotune.sizes import SIZE, check_sizes
 from autotune.space import Choice, Scalar, SearchSpace
 from autotune.spaces import base_space, default_space, study_space, written_space
 from autotune.specs import Presets, TrainerSpec
+from autotune.unchanged import check_model_unseen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,14 @@ class Choices:
 
 
 def choose(
-    config: StudyConfig, trainer: TrainerSpec, plugins: Plugins, dataset: Dataset, device: str, *, completed: bool
+    config: StudyConfig,
+    trainer: TrainerSpec,
+    plugins: Plugins,
+    dataset: Dataset,
+    device: str,
+    *,
+    completed: bool,
+    models: Sequence[str] = (),
 ) -> Choices:
     """Decides on candidates, space and presets.
 
@@ -56,12 +64,13 @@ def choose(
         dataset: The images.
         device: A torch device name.
         completed: Whether the configuration was completed when its study began; then nothing is added to it.
+        models: Models of past studies, ``study:PATH``, which are candidates where none is named.
 
     Raises:
         AutotuneError: A candidate cannot be had or refuses an image size; the space is impossible.
     """
     field = backbone_field(trainer.recipe)
-    candidates = _candidates(config, field, trainer, plugins, dataset, device)
+    candidates = _candidates(config, field, trainer, plugins, dataset, device, models)
     facts = [backbone.facts for backbone in candidates.backbones.values()]
     registries = {"backbones": tuple(candidates.backbones), "augmentations": tuple(plugins.augmentations)}
     default = default_space(trainer.recipe, registries)
@@ -126,6 +135,7 @@ def _candidates(
     plugins: Plugins,
     dataset: Dataset,
     device: str,
+    models: Sequence[str],
 ) -> Candidates:
     if field is None:
         return Candidates(backbones={})
@@ -137,7 +147,12 @@ def _candidates(
     def refusal(facts: Facts) -> str | None:
         return facts.size_problem(size) if isinstance(size, int) else None
 
+    def unseen(name: str, backbone: Backbone) -> None:
+        check_model_unseen(name, backbone.weights.trained_on if backbone.weights else frozenset(), dataset)
+
     found = default_candidates(plugins, pretrained=config.pretrained, device=device, refusal=refusal)
+    if config.pretrained:
+        found = with_models(found, models, plugins, refusal=refusal, unseen=unseen)
     presets = ask_presets(trainer, dataset, [b.facts for b in found.backbones.values()], device)
     preset = presets.fixed.get(SIZE) if SIZE not in config.space else None
     size = size if size is not None else preset

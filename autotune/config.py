@@ -120,6 +120,15 @@ class StudyConfig(BaseModel):
         default=None, min_length=1, description="Candidates such as timm/resnet18; by default chosen for you."
     )
     pretrained: bool = Field(default=True, description="Start from pretrained weights.")
+    screen: bool = Field(
+        default=True,
+        description="Look at every candidate before the search; what is clearly worse, or too slow, is left out.",
+    )
+    learn_from: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Past studies to learn from, as far as they relate to this one: a folder of studies, or one study.",
+    )
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps.")
     cache_size: Annotated[int | None, BeforeValidator(_bytes)] = Field(
         default=None,

@@ -28,6 +28,7 @@ EXAMPLES: dict[str, Any] = {
     "epochs": 10,
     "backbones": ["timm/resnet18"],
     "cache_size": "20GB",
+    "learn_from": "runs",
     "recipe": "runs/mine/trials/00002/recipe.toml",
     "teacher": "runs/mine",
     "trial_seed": 1,

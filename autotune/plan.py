@@ -23,6 +23,7 @@ from autotune.identity import asked_of, differences, stored_config
 from autotune.lookup import open_checkpoint, resolve_backbone
 from autotune.objective import Goal, Limit, Objective
 from autotune.plugins import Plugins, load_plugins
+from autotune.relations import Description, Past, PastStudy, Recall, with_learned
 from autotune.reproducing import with_recipe_file
 from autotune.space import Scalar, SearchSpace
 from autotune.specs import TrainerSpec
@@ -54,6 +55,7 @@ class Plan:
         epochs: Length of a full training; None leaves it to the engine.
         reasons: What autotune chose, and why, one line each.
         cache: Folder for what trials may reuse.
+        past: Past studies that the search is to learn from, and has not yet learned from.
     """
 
     config: StudyConfig
@@ -70,6 +72,7 @@ class Plan:
     epochs: int | None
     reasons: tuple[str, ...]
     cache: Path
+    past: tuple[PastStudy, ...] = ()
 
     def recipe(self, sampled: Mapping[str, Scalar]) -> Recipe:
         """The recipe of one trial: defaults, presets, what is fixed and what was sampled, for its backbone.
@@ -115,7 +118,12 @@ class Plan:
 
 
 def resolve(
-    config: StudyConfig, plugins: Plugins, *, runs: Path = Path("runs"), progress: Progress | None = None
+    config: StudyConfig,
+    plugins: Plugins,
+    *,
+    runs: Path = Path("runs"),
+    progress: Progress | None = None,
+    recall: Recall | None = None,
 ) -> Plan:
     """Looks up everything that a configuration names; writes nothing into the study's folder.
 
@@ -127,6 +135,7 @@ def resolve(
         plugins: What is installed.
         runs: Where the folders of studies lie.
         progress: Told how many images have been looked at, and how many there are.
+        recall: Reads the past studies that ``learn_from`` names; without it nothing is learned from them.
 
     Raises:
         ConfigError: Mistakes that only the plugins show.
@@ -141,7 +150,8 @@ def resolve(
     path = runs / name
     stored = stored_config(path)
     if stored is None:
-        return _plan(config.model_copy(update={"name": name}), path, plugins, stored=None, progress=progress)
+        named = config.model_copy(update={"name": name})
+        return _plan(named, path, plugins, stored=None, progress=progress, recall=recall)
     if lines := differences(config, stored):
         raise StudyError(
             f"{path}: holds another study\n" + "\n".join(f"  {line}" for line in lines),
@@ -152,7 +162,7 @@ def resolve(
         here["cache_size"] = config.cache_size
     if config.time is not None or config.trials is not None:
         here |= {"time": config.time, "trials": config.trials}
-    return _plan(stored.model_copy(update=here), path, plugins, stored=stored, progress=progress)
+    return _plan(stored.model_copy(update=here), path, plugins, stored=stored, progress=progress, recall=recall)
 
 
 def reopen(
@@ -212,7 +222,13 @@ def _stored(folder: Path) -> StudyConfig:
 
 
 def _plan(
-    config: StudyConfig, path: Path, plugins: Plugins, *, stored: StudyConfig | None, progress: Progress | None
+    config: StudyConfig,
+    path: Path,
+    plugins: Plugins,
+    *,
+    stored: StudyConfig | None,
+    progress: Progress | None,
+    recall: Recall | None = None,
 ) -> Plan:
     trainer = plugins.trainer(config.trainer)
     dataset = open_dataset(config, plugins, progress)
@@ -224,14 +240,17 @@ def _plan(
     if config.time is None and config.trials is None:
         asked = config.model_copy(update={"time": DEFAULT_TIME})
         before.append("time 15m: neither a time nor a number of trials was given")
-    chosen = choose(asked, trainer, plugins, dataset, device, completed=stored is not None)
+    made = {} if stored is None else stored.made
+    past = _past(config, path, recall) if "learned" not in made else Past()
+    models = _nearest_models(past, dataset)
+    chosen = choose(asked, trainer, plugins, dataset, device, completed=stored is not None, models=models)
     candidates = chosen.candidates
     check_unseen(candidates.backbones, dataset)
     if stored is not None:
         check_weights(stored, candidates.backbones, path)
-        reasons = tuple(stored.made.get("reasons", ()))
+        reasons = tuple(made.get("reasons", ()))
     else:
-        reasons = (*before, *chosen.reasons, *changes(config.made, dataset, candidates.backbones))
+        reasons = (*before, *past.reasons, *chosen.reasons, *changes(config.made, dataset, candidates.backbones))
     full = _completed(asked, stored, chosen, dataset, device, reasons)
     return Plan(
         config=full,
@@ -245,12 +264,25 @@ def _plan(
         objective=Objective(
             tuple(Goal.of(m) for m in config.metric), tuple(Limit(n, float(m)) for n, m in config.limits.items())
         ),
-        portfolio=chosen.portfolio,
+        portfolio=with_learned(chosen.portfolio, made.get("learned", {}).get("recipes", {}).values()),
         device=device,
         epochs=full.epochs,
         reasons=reasons,
         cache=cache_folder(),
+        past=past.studies,
     )
+
+
+def _past(config: StudyConfig, path: Path, recall: Recall | None) -> Past:
+    """The past studies that are to teach this one, but for itself."""
+    return Past() if config.learn_from is None or recall is None else recall(config.learn_from, path)
+
+
+def _nearest_models(past: Past, dataset: Dataset) -> list[str]:
+    """The models of past studies, those of the most similar images first."""
+    today = Description.of(dataset.data)
+    near = sorted(past.studies, key=lambda study: -today.similarity(study.description))
+    return [study.model for study in near if study.model is not None]
 
 
 def _completed(
@@ -270,12 +302,13 @@ def _completed(
         "test": dataset.test_fingerprint,
         "device": device,
         "found": described(dataset),
+        "description": Description.of(dataset.data).facts(),
         "reasons": list(reasons),
         "weights": weights,
         "asked": stored.made.get("asked", {}) if stored else asked_of(config),
     }
-    if stored is not None and "epochs" in stored.made:
-        made["epochs"] = stored.made["epochs"]
+    found_by_the_study = ("epochs", "screened", "learned")
+    made |= {key: stored.made[key] for key in found_by_the_study if stored is not None and key in stored.made}
     made |= whereabouts(config)
     if len(dataset.data.tasks) > 1:
         made["tasks"] = [task.name for task in dataset.data.tasks]

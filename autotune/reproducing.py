@@ -27,7 +27,12 @@ def with_recipe_file(config: StudyConfig) -> StudyConfig:
     recipe = table.get("recipe")
     if not isinstance(recipe, dict):
         raise ConfigError(["has no table [recipe]; name a trial's recipe.toml"], where=str(path))
-    update: dict[str, Any] = {"recipe": None, "space": {}, "fixed": {**recipe, **config.fixed}}
+    update: dict[str, Any] = {
+        "recipe": None,
+        "learn_from": None,
+        "space": {},
+        "fixed": {**recipe, **config.fixed},
+    }
     problems = []
     for key, name, least in (("seed", "trial_seed", 0), ("epochs", "epochs", 1)):
         if key not in table or _said(config, name):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from autotune.config import StudyConfig
     from autotune.engine import Clock
     from autotune.plan import Plan
+    from autotune.relations import Past
 
 Places: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -65,7 +66,14 @@ def prepare(
 
     plugins = load_plugins()
     config, home = read_request(data, assignments, values=values, runs=Path(runs), plugins=plugins)
-    return resolve(config, plugins, runs=home, progress=progress)
+    return resolve(config, plugins, runs=home, progress=progress, recall=_recall)
+
+
+def _recall(place: str, besides: Path) -> Past:
+    """The past studies at a place; reading them needs the engine, which is slow to import."""
+    from autotune.past import recall
+
+    return recall(place, besides=besides)
 
 
 def read_request(

@@ -34,6 +34,10 @@ cache_size_option = click.option(
     "--cache-size", help="Disk for what is computed once, e.g. 20GB; by default a tenth of the free disk."
 )
 
+learn_from_option = click.option(
+    "--learn-from", help="Past studies to learn from: a folder of studies, e.g. runs/, or one study."
+)
+
 
 def assignments(words: tuple[str, ...], **options: str | None) -> tuple[str, ...]:
     """The words ``key=value`` with the options that were given written as such.

@@ -10,10 +10,17 @@ from autotune.cli import options, terminal
 @click.command(short_help="Show what a search would do.")
 @click.argument("words", metavar="[DATA]... [KEY=VALUE]...", nargs=-1)
 @options.budget_options
+@options.learn_from_option
 @options.runs_option
 @options.json_option
 def command(
-    words: tuple[str, ...], time: str | None, trials: str | None, name: str | None, runs: str, as_json: bool
+    words: tuple[str, ...],
+    time: str | None,
+    trials: str | None,
+    name: str | None,
+    learn_from: str | None,
+    runs: str,
+    as_json: bool,
 ) -> None:
     """Show what `autotune search` with the same words would do: the resolved plan and its space.
 
@@ -24,7 +31,7 @@ def command(
     from autotune.reporting.live import Looking
 
     data, rest = options.split_data(words)
-    assigned = options.assignments(rest, time=time, trials=trials, name=name)
+    assigned = options.assignments(rest, time=time, trials=trials, name=name, learn_from=learn_from)
     plan = searching.prepare(data, assigned, runs=runs, progress=Looking())
     if as_json:
         terminal.show_json(planned.plan_record(plan))

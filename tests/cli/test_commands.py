@@ -142,7 +142,7 @@ def test_what_init_comments_out_can_be_commented_in(call):
     call("init", "digits", "trainer=toy")
     lines = Path("study.toml").read_text().splitlines()
     keys = [line.removeprefix("# ") if re.match(r"# \w+ = ", line) else line for line in lines]
-    keys = [line for line in keys if not line.startswith(("backbones", "recipe", "teacher", "trial_seed"))]
+    keys = [line for line in keys if not line.startswith(("backbones", "learn_from", "recipe", "teacher", "trial_seed"))]
     Path("study.toml").write_text("\n".join(keys))
     said = call("show", "study.toml")
     assert said.code == 0, said.err
