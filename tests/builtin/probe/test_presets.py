@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+
+from autotune import Facts, Profile
+from autotune.builtin.probe.presets import presets
+from autotune.builtin.probe.recipe import ProbeRecipe
+
+
+def profile(short: int, train: int) -> Profile:
+    """Square images of one size."""
+    return Profile(
+        images=train,
+        counts={"a": 1, "b": 1},
+        sides={"train": train},
+        height=(short,) * 3,
+        width=(short,) * 3,
+        grey=False,
+    )
+
+
+ANY = Facts(name="timm/any", params=1, blocks=4, input_size=224)
+FIXED = Facts(name="timm/fixed", params=1, blocks=4, input_size=224, sizes="fixed")
+
+
+@pytest.mark.parametrize(
+    ("short", "device", "size"),
+    [(8, "cpu", 64), (28, "cuda:0", 96), (150, "cpu", 128), (150, "cuda:0", 160), (500, "cuda:0", 224)],
+)
+def test_the_size_follows_the_images_and_the_device(short, device, size):
+    """Small images stay small, a CPU gets half of the pretraining's side, nothing exceeds it."""
+    chosen = presets(profile(short, 5000), [ANY], device)
+    assert chosen.fixed["img_size"] == size
+
+
+def test_candidates_that_disagree_keep_their_own_sizes():
+    """With no common size each recipe takes its backbone's own."""
+    assert "img_size" not in presets(profile(28, 5000), [ANY, FIXED], "cpu").fixed
+
+
+@pytest.mark.parametrize("train", [1, 20, 200, 3000, 10_000, 60_000, 1_000_000])
+def test_ten_epochs_are_enough_steps(train):
+    """However many images there are, ten epochs make 2,000 steps or more, and few images no more than 3,500."""
+    chosen = presets(profile(64, train), [ANY], "cpu").fixed
+    steps = 10 * chosen["passes"] * -(-train // chosen["batch_size"])
+    assert steps >= 2000
+    assert steps <= 3500 or chosen["passes"] == 1
+
+
+def test_presets_are_fields_and_give_reasons():
+    """Every preset is a value that the recipe takes, and a line for people says why."""
+    chosen = presets(profile(64, 5000), [ANY], "cpu")
+    ProbeRecipe(backbone="timm/any", **chosen.fixed)
+    assert {reason.split()[0] for reason in chosen.reasons} == set(chosen.fixed)
