@@ -15,6 +15,7 @@ from typing import Any
 from autotune.backbone import Backbone, Facts, Weights
 from autotune.checkpoint import Checkpoint, read_checkpoint
 from autotune.errors import CheckpointError, StudyError, UsageError, WeightsUnavailable, near_matches
+from autotune.model import Model
 from autotune.plugins import Plugins
 from autotune.specs import TrainerSpec
 
@@ -147,6 +148,18 @@ def open_checkpoint(path: Path, plugins: Plugins) -> tuple[TrainerSpec, Checkpoi
         backbone = resolve_backbone(str(facts.get("architecture") or architecture(name)), plugins, pretrained=False)
         return trainer, replace(checkpoint, backbone=backbone)
     return trainer, replace(checkpoint, backbone=_as_it_was(name, facts, checkpoint.path, plugins))
+
+
+def load_model_of(trainer: TrainerSpec, checkpoint: Checkpoint, device: str) -> Model:
+    """The model of a checkpoint, with the temperature that its facts say, whether or not its trainer reads that.
+
+    Raises:
+        CheckpointError: The checkpoint is gone, cut short or altered.
+    """
+    model = trainer.build().load(checkpoint, device)
+    if "temperature" in checkpoint.facts:
+        model.temperature = float(checkpoint.facts["temperature"])
+    return model
 
 
 def _as_it_was(name: str, facts: Mapping[str, Any], path: Path, plugins: Plugins) -> Backbone:

@@ -66,7 +66,12 @@ def prepare(
 
     plugins = load_plugins()
     config, home = read_request(data, assignments, values=values, runs=Path(runs), plugins=plugins)
-    return resolve(config, plugins, runs=home, progress=progress, recall=_recall)
+    plan = resolve(config, plugins, runs=home, progress=progress, recall=_recall)
+    if plan.config.teacher is not None:
+        from autotune.after.distillation import check_teacher
+
+        check_teacher(plan)
+    return plan
 
 
 def _recall(place: str, besides: Path) -> Past:
@@ -160,6 +165,7 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
         study = engine.snapshot(plan.path, loader)
         went_on = study.state != "done"
         if went_on:
+            plan = _taught(plan, clock)
             try:
                 study = engine.run_search(plan, clock=clock)
             except StudyError:
@@ -177,6 +183,30 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
     if study.best is None:
         raise _nothing(study)
     return Outcome(study=study, went_on=went_on)
+
+
+def _taught(plan: Plan, clock: Clock) -> Plan:
+    """The plan with what its teacher thinks of the training images; the teacher is asked once.
+
+    Raises:
+        StudyError: The teacher cannot teach, or the disk is full.
+        CheckpointError: The teacher's checkpoints are gone.
+        BudgetError: Asking it takes longer than the time that is left.
+    """
+    if plan.config.teacher is None:
+        return plan
+    from autotune.after.distillation import taught
+    from autotune.engine.lines import unwritable
+
+    clock.open()
+    try:
+        plan = taught(plan, deadline=clock.search_deadline)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise unwritable(Path(str(error.filename or plan.path)), error) from error
+    clock.save()
+    return plan
 
 
 def _hand_over(plan: Plan, clock: Clock, *, score: bool = True, report: bool = True) -> None:
@@ -209,12 +239,12 @@ def load_model(folder: Path, device: str = "cpu", *, plugins: Plugins | None = N
         device: A torch device name, or ``auto``.
         plugins: The plugins, if they are loaded already.
     """
-    from autotune.plan import open_checkpoint
+    from autotune.lookup import load_model_of, open_checkpoint
 
     spec, checkpoint = open_checkpoint(folder / "model.safetensors", plugins or load_plugins())
     if spec.device is not None:
         device = spec.device(device)
-    return spec.build().load(checkpoint, device)
+    return load_model_of(spec, checkpoint, device)
 
 
 def _nothing(study: Study) -> StudyError:

@@ -45,7 +45,7 @@ def fit_temperature(logits: Logits, labels: Labels) -> float:
         lambda power: log_loss(logits, labels, float(np.exp(power))),
         bounds=bounds,
         method="bounded",
-        options={"xatol": 1e-4},
+        options={"xatol": 1e-3},
     )
     temperature = float(np.exp(found.x))
     return temperature if log_loss(logits, labels, temperature) < log_loss(logits, labels) else 1.0

@@ -6,16 +6,19 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from autotune.after.finalists import Finalist
+from autotune.after.gate import Step
 from autotune.after.scores import Labels, Probabilities, probabilities_of
 from autotune.checkpoint import Checkpoint, read_checkpoint
 from autotune.errors import CheckpointError
 from autotune.model import Model
 from autotune.objective import DIRECTIONS, plain_metric
+from autotune.study import Trial
 
 if TYPE_CHECKING:
     from autotune.data import Dataset, Split
@@ -33,6 +36,8 @@ class Chosen:
         select: Its scores on the select images, where there are enough images for such a side.
         pooled: Its scores on val and select together, by which it was chosen; empty where val alone decided.
         scored: How many finalists were scored again.
+        metrics: Its scores on the validation images, where it is no longer the finalist as the trainer scored it.
+        steps: What was tried on the model after it was chosen; see `autotune.after.steps`.
     """
 
     finalist: Finalist
@@ -41,6 +46,8 @@ class Chosen:
     select: Mapping[str, float] = field(default_factory=dict)
     pooled: Mapping[str, float] = field(default_factory=dict)
     scored: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
 
 def choose(
@@ -67,10 +74,7 @@ def choose(
     for candidate in candidates:
         started = time.monotonic()
         try:
-            checkpoint = read_checkpoint(
-                candidate.checkpoint, backbone=plan.backbones.get(str(candidate.trial.recipe.get("backbone")))
-            )
-            model = plan.trainer.build().load(checkpoint, plan.device)
+            checkpoint, model = load_trained(plan, candidate.trial, candidate.checkpoint)
         except CheckpointError as error:
             warnings.warn(f"trial {candidate.trial.number} cannot be chosen: {error.message}", stacklevel=2)
             continue
@@ -84,6 +88,16 @@ def choose(
         if deadline is not None and now + (now - started) > deadline:
             break
     return None if winner is None else replace(winner, scored=scored)
+
+
+def load_trained(plan: Plan, trial: Trial, path: Path) -> tuple[Checkpoint, Model]:
+    """One of a trial's checkpoints, and its model on the study's device.
+
+    Raises:
+        CheckpointError: It is gone, cut short or altered.
+    """
+    checkpoint = read_checkpoint(path, backbone=plan.backbones.get(str(trial.recipe.get("backbone"))))
+    return checkpoint, plan.trainer.build().load(checkpoint, plan.device)
 
 
 def held_out(plan: Plan) -> tuple[Split, ...]:

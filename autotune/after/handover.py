@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotune.after.choosing import Chosen, choose
+from autotune.after.distillation import taught_on
 from autotune.after.finalists import Finalist, finalists
+from autotune.after.gate import sentence
+from autotune.after.steps import take_steps
 from autotune.checkpoint import read_checkpoint, write_atomically, write_checkpoint
 from autotune.errors import CheckpointError, StudyError
 from autotune.study import Best, Study
@@ -32,9 +35,9 @@ def finish(plan: Plan, study: Study, *, deadline: float | None = None, score: bo
     Args:
         plan: The study's plan.
         study: The study as it stands.
-        deadline: When to stop scoring finalists, on the clock of ``time.monotonic``.
-        score: Whether to score finalists on held-out images; False hands over the leader at once, for a search
-            that was interrupted, and the next call chooses again.
+        deadline: When to stop scoring finalists and improving the chosen one, on the clock of ``time.monotonic``.
+        score: Whether to score finalists on held-out images, and to improve the one that is chosen; False hands over
+            the leader at once, for a search that was interrupted, and the next call chooses again.
 
     Returns:
         Whether ``best/`` was written. It is not there afterwards only if no trial has a readable checkpoint.
@@ -47,6 +50,8 @@ def finish(plan: Plan, study: Study, *, deadline: float | None = None, score: bo
     chosen = choose(plan, candidates, deadline=deadline, score=score)
     if chosen is None:
         return False
+    if score:
+        chosen = take_steps(plan, chosen, candidates, deadline=deadline)
     _write(plan, study, chosen, candidates, settled=score)
     return True
 
@@ -85,15 +90,17 @@ def _write(plan: Plan, study: Study, chosen: Chosen, candidates: tuple[Finalist,
         **host,
         **facts,
         "complete": True,
+        "temperature": float(chosen.model.temperature),
         **_origin(chosen),
         "study": study.name,
         "trial": chosen.finalist.trial.number,
         "epochs_done": point.at,
         "at": point.at,
-        "metrics": dict(point.metrics),
+        "metrics": {**point.metrics, **chosen.metrics},
         "select": dict(chosen.select),
         "pooled": dict(chosen.pooled),
         "scored": chosen.scored,
+        "after_training": [step.to_facts() for step in chosen.steps],
         "chosen_from": [f.mark for f in candidates],
         "settled": settled,
     }
@@ -130,11 +137,12 @@ def _seen(plan: Plan, chosen: Chosen) -> set[str]:
     backbone = chosen.checkpoint.backbone
     if backbone is not None and backbone.weights is not None:
         seen |= backbone.weights.trained_on
-    return seen
+    return seen | taught_on(plan.path)
 
 
 def _readme(plan: Plan, study: Study, chosen: Chosen) -> str:
     trial, point = chosen.finalist.trial, chosen.finalist.point
+    metrics = {**point.metrics, **chosen.metrics}
     tasks = plan.dataset.data.tasks
     backbone = chosen.checkpoint.backbone
     licence = backbone.weights.licence if backbone is not None and backbone.weights is not None else None
@@ -146,7 +154,7 @@ def _readme(plan: Plan, study: Study, chosen: Chosen) -> str:
         + (f" from `{backbone.name}`." if backbone is not None else "."),
         *_classes(tasks),
         "",
-        f"- {metric} on {sum(len(task.val) for task in tasks):,} validation images: {point.metrics[metric]:.4f} "
+        f"- {metric} on {sum(len(task.val) for task in tasks):,} validation images: {metrics[metric]:.4f} "
         "(optimistic: the search chose by these images)",
         *(
             f"- {of_task} on {len(task.val):,} validation images: {point.metrics[of_task]:.4f}"
@@ -157,8 +165,10 @@ def _readme(plan: Plan, study: Study, chosen: Chosen) -> str:
     if metric in chosen.select:
         held = sum(len(holdout.select) for holdout in plan.dataset.holdouts if holdout.select is not None)
         lines.append(f"- {metric} on {held:,} images kept for the choice among finalists: {chosen.select[metric]:.4f}")
+    lines.append(f"- licence of the pretrained weights: {licence or 'not known'}")
+    if chosen.steps:
+        lines += ["", "After training:", "", *(f"- {sentence(step.to_facts())}" for step in chosen.steps)]
     lines += [
-        f"- licence of the pretrained weights: {licence or 'not known'}",
         "",
         "```",
         "autotune predict . IMAGES..." + (" --task NAME" if len(tasks) > 1 else ""),

@@ -152,10 +152,10 @@ def model_loader(plugins: Plugins) -> Callable[[Path, str], Model]:
     """A function that loads the model in a folder such as ``best/`` to a device."""
 
     def load(folder: Path, device: str = "cpu") -> Model:
-        from autotune.plan import open_checkpoint
+        from autotune.lookup import load_model_of, open_checkpoint
 
         spec, checkpoint = open_checkpoint(folder / "model.safetensors", plugins)
-        return spec.build().load(checkpoint, device)
+        return load_model_of(spec, checkpoint, device)
 
     return load
 
