@@ -1,0 +1,40 @@
+"""Recipes to try first: known to be good on single tasks, and both ways to weigh several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from autotune import Choice, Scalar, SearchSpace
+
+PORTFOLIO: Sequence[Mapping[str, Scalar]] = (
+    # The heads alone on frozen features share nothing that is trained: a score that sharing must beat.
+    {"unfreeze_share": 0.0, "lr": 3e-3, "weight_decay": 0.01, "augment": "none", "balance": 1.0},
+    # The topmost blocks, learned by all tasks, the small ones more often than their size says.
+    {"unfreeze_share": 0.15, "lr": 1e-3, "lr_blocks": 1e-3, "augment": "none", "balance": 0.5},
+    # The same with weights learned from each task's uncertainty (Kendall, Gal and Cipolla 2018, arXiv:1705.07115).
+    {
+        "unfreeze_share": 0.15,
+        "lr": 1e-3,
+        "lr_blocks": 1e-3,
+        "augment": "none",
+        "balance": 0.5,
+        "weighting": "uncertainty",
+    },
+    # The heads, then the top half of the blocks (LP-FT; Kumar et al. 2022, arXiv:2202.10054).
+    {"unfreeze_share": 0.5, "lr": 1e-3, "lr_blocks": 1e-3, "augment": "none", "balance": 0.5},
+    # Everything, smaller rates below (Howard and Ruder 2018, arXiv:1801.06146).
+    {"unfreeze_share": 1.0, "lr": 1e-3, "lr_blocks": 5e-4, "layer_decay": 0.9, "augment": "none", "balance": 0.5},
+)
+
+
+def fitted(recipe: Mapping[str, Scalar], space: SearchSpace) -> dict[str, Scalar]:
+    """A recipe moved into a space that a study has narrowed; what the space fixes or cannot offer is left out."""
+    moved: dict[str, Scalar] = {}
+    for name, value in recipe.items():
+        dimension = space.get(name)
+        if isinstance(dimension, Choice):
+            if dimension.contains(value):
+                moved[name] = value
+        elif dimension is not None and isinstance(value, (int, float)):
+            moved[name] = min(max(value, dimension.low), dimension.high)
+    return moved
