@@ -224,7 +224,7 @@ class Fitting:
             yield self._epoch(found, trained, done, at, seen)
 
     def _task_weights(self) -> list[float] | None:
-        """The factors on the tasks' losses, 1 on average; None where they are learned. A single task has none of that."""
+        """The factors on the tasks' losses, 1 on average; None where they are learned, as a single task's never is."""
         others = len(self.tasks) - 1
         if others and self.recipe.weighting == "uncertainty":
             return None
