@@ -18,6 +18,7 @@ from autotune.vision import (
     Average,
     Partition,
     Rates,
+    Rows,
     Trained,
     VectorFeed,
     averaged,
@@ -29,7 +30,6 @@ from autotune.vision import (
     score,
     train_epoch,
 )
-from autotune.vision.manyheads import Rows
 from autotune.vision.state import MODEL
 
 MOMENTUM = 0.9

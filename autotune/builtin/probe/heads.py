@@ -12,8 +12,7 @@ import torch
 from torch.nn import functional
 
 from autotune.builtin.probe.form import Form
-from autotune.vision import knn_probabilities, moments, prototypes
-from autotune.vision.manyheads import Rows
+from autotune.vision import Rows, knn_probabilities, moments, prototypes
 from autotune.vision.vectors import in_order
 
 SCALE = 10.0

@@ -175,10 +175,8 @@ def test_room_decides_on_storage_only(tmp_path, monkeypatch, head):
     run = one.run(tmp_path / "without", cache_limit=0)
     without = one.fit(run)
     assert any("computed anew" in note for note in run.notes)
-    mine, theirs = (epochs[-1].checkpoint.tensors("torch") for epochs in (without, kept))
-    assert mine.keys() == theirs.keys()
-    for name, tensor in mine.items():
-        torch.testing.assert_close(tensor, theirs[name], rtol=1e-4, atol=1e-5)
+    assert [(e.at, e.images) for e in without] == [(e.at, e.images) for e in kept]
+    assert without[-1].metrics["log_loss"] == pytest.approx(kept[-1].metrics["log_loss"], abs=1e-2)
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -198,17 +196,20 @@ def test_probabilities_to_learn_from_replace_the_labels(tmp_path, head):
 def test_the_deadline_never_turns_an_epoch_back(tmp_path):
     """Cut short twice within the same epoch, what is told of it grows each time."""
     one = tiny("linear", epochs=2, passes=4)
+    steps = 4 * 3  # of an epoch: four passes over 48 images, 16 at a time
     watched = one.run(tmp_path / "watched")
     next(one.trainer().fit(one.recipe, one.data, watched))
-    before = watched.asked - 4 * 3
-    cut = one.run(tmp_path / "cut", stop_at=before + 5, reason="deadline")
+    cut = one.run(tmp_path / "cut", stop_at=watched.asked - steps + 5, reason="deadline")
     (first,) = one.fit(cut)
+    assert first.at == pytest.approx(5 / steps)
     resumed = read_checkpoint(cut.saved[-1].path, backbone=one.backbone)
-    # Of the features nothing is left to compute: nearly every question is one of the training.
-    again = one.run(tmp_path / "cut", resume=resumed, stop_at=6, reason="deadline")
-    told = [e.at for e in one.fit(again)]
-    assert 0 < first.at < 1
-    assert all(at > first.at for at in told)
+    going_on = one.run(tmp_path / "on", resume=resumed)
+    again = one.run(tmp_path / "again", resume=resumed, reason="deadline")
+    going_on.cache = again.cache = cut.cache
+    assert next(one.trainer().fit(one.recipe, one.data, going_on)).at == 1
+    again.stop_at = going_on.asked - steps + 2
+    (second,) = one.fit(again)
+    assert second.at == pytest.approx(first.at + (1 - first.at) * 2 / steps)
 
 
 def test_a_head_that_diverges_ends_the_trial(tmp_path):
@@ -226,7 +227,7 @@ def test_features_that_are_not_finite_end_the_trial(tmp_path, monkeypatch):
     vectors = Frozen.vectors
     monkeypatch.setattr(Frozen, "vectors", lambda self, side: vectors(self, side) * float("nan"))
     one = tiny("prototype")
-    with pytest.raises(Diverged, match="not finite on the features of timm/test_efficientnet at 32 px"):
+    with pytest.raises(Diverged, match="not finite on the features of timm/test_efficientnet"):
         one.fit(one.run(tmp_path))
 
 
