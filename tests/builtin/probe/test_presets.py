@@ -40,7 +40,7 @@ def test_candidates_that_disagree_keep_their_own_sizes():
 
 @pytest.mark.parametrize("train", [1, 20, 200, 3000, 10_000, 11_000, 60_000, 1_000_000])
 def test_ten_epochs_are_enough_steps(train):
-    """However many images there are, ten epochs make 1,500 steps or more, and no more than 3,500 but for one pass each."""
+    """However many images there are, ten epochs make 1,500 steps or more, and over 3,500 only if each is one pass."""
     chosen = presets(profile(64, train), [ANY], "cpu").fixed
     steps = 10 * chosen["passes"] * -(-train // chosen["batch_size"])
     assert steps >= 1500
