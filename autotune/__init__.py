@@ -11,7 +11,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from autotune.api import evaluate as evaluate, improve as improve, load as load, open as open, search as search
+    from autotune.api import (
+        evaluate as evaluate,
+        find_lr as find_lr,
+        improve as improve,
+        load as load,
+        open as open,
+        search as search,
+    )
     from autotune.backbone import (
         Backbone as Backbone,
         BackboneSource as BackboneSource,
@@ -102,7 +109,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "autotune.api": "search open load evaluate improve",
+    "autotune.api": "search open load evaluate improve find_lr",
     "autotune.backbone": "Backbone BackboneSource Facts Weights",
     "autotune.cache": "cache_folder",
     "autotune.checkpoint": "Checkpoint read_checkpoint write_atomically write_checkpoint",

@@ -1,4 +1,4 @@
-"""The public functions: search, open, load, evaluate, improve."""
+"""The public functions: search, open, load, evaluate, improve, find_lr."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from autotune.study import Study
 if TYPE_CHECKING:
     from autotune.after.evaluation import Evaluation
     from autotune.improving import Improvement
+    from autotune.trainer import RateCurve
 
 AnyPath = str | os.PathLike[str]
 
@@ -147,6 +148,28 @@ def improve(
     values = {**keys, **_given(time=time, trials=trials)}
     prepared = improving.prepare(model, data, assignments, values=values, runs=runs)
     return improving.conduct(prepared, observers=observers, started=started)
+
+
+def find_lr(data: AnyPath | Sequence[AnyPath], *assignments: str, **keys: Any) -> RateCurve:
+    """Looks for a learning rate by a range test (Smith 2015, arXiv:1506.01186): some 100 steps whose rates rise.
+
+    It is made with the recipe that `search` would start from; nothing is written but what trials share in the cache.
+
+    Args:
+        data: As for `search`.
+        assignments: As for `search`, e.g. ``"fixed.unfreeze=2"``.
+        keys: As for `search`.
+
+    Returns:
+        The smoothed loss at each rate of the head, and the rate at which it falls fastest; all rates keep their ratios.
+
+    Raises:
+        UsageError: The trainer has no range test.
+        AutotuneError: With what is wrong and what to do; see `autotune.errors`.
+    """
+    from autotune import ratefinding
+
+    return ratefinding.sweep(data, assignments, values=keys).curve
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "improve": "Fine-tune a model that is already trained, and say whether it became better.",
     "init": "Write a commented study.toml for your images.",
     "show": "Show what a search would do: the resolved plan and its space.",
+    "lr-find": "Look for a learning rate by a range test.",
     "status": "Say how far a study is.",
     "trials": "List a study's trials.",
     "best": "Show a study's best model.",
@@ -45,7 +46,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Imports a command."""
         if name in COMMANDS:
-            module = importlib.import_module(f"autotune.cli.{name}")
+            module = importlib.import_module(f"autotune.cli.{name.replace('-', '_')}")
             command: click.Command = module.command
             return command
         guest = _guests().get(name)

@@ -40,7 +40,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_each_command_has_a_file_and_a_help(call, name):
     """Every command of the table is there, answers --help, and says the same in one line as in the table."""
-    command = importlib.import_module(f"autotune.cli.{name}").command
+    command = importlib.import_module(f"autotune.cli.{name.replace('-', '_')}").command
     said = call(name, "--help")
     assert said.code == 0
     assert said.out.startswith("Usage: autotune")

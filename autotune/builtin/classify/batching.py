@@ -11,6 +11,8 @@ SAME = (
     "backbone",
     "unfreeze_share",
     "unfreeze",
+    "unfreeze_where",
+    "unfreeze_schedule",
     "img_size",
     "batch_size",
     "augment",

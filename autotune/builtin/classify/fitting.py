@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ import torch
 
 from autotune import Backbone, Checkpoint, Epoch, PluginError, Preprocess, Run, Task
 from autotune.builtin.classify.asking import Asking
+from autotune.builtin.classify.patience import SCORE, Patience
+from autotune.builtin.classify.rates import rates_of, schedule_of
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.vision import (
     ArrayCache,
@@ -25,9 +28,10 @@ from autotune.vision import (
     Cuts,
     Feed,
     Images,
+    Openings,
     Placement,
-    Rates,
     Trained,
+    at_most,
     build_module,
     capture,
     derive,
@@ -35,6 +39,8 @@ from autotune.vision import (
     freeze,
     make_mix,
     make_optimizer,
+    make_penalties,
+    require_gradients,
     restore,
     score,
     train_epoch,
@@ -61,7 +67,7 @@ class Fitting:
         if run.backbone is None or recipe.unfreeze is None or recipe.img_size is None:
             raise PluginError("classify: the recipe was not resolved for a backbone")
         self.recipe, self.task, self.run = recipe, task, run
-        self.unfreeze = recipe.unfreeze
+        self.openings = Openings.of(at_most(recipe.unfreeze_schedule, recipe.unfreeze), recipe.unfreeze)
         self.asking = Asking(run)
         self.backbone: Backbone = run.backbone
         self.placement = Placement(run.device)
@@ -75,13 +81,20 @@ class Fitting:
             keep_head=recipe.keep_head,
         )
         self.module = self.placement.module(module).eval()
-        self.partition = freeze(self.module, self.backbone, recipe.unfreeze)
+        self.partition = freeze(self.module, self.backbone, self.openings.most, recipe.unfreeze_where)
         self.preprocess = preprocess_for(self.backbone, recipe.img_size, task)
         cache = ArrayCache(run.cache, run.cache_limit)
         policy = run.augmentations[recipe.augment]
         shared: dict[str, Any] = {"cache": cache, "keep_going": self.asking, "note": run.note}
         self.train = Images(
-            task.train, self.preprocess, self.placement, seed=run.seed, policy=policy, views=recipe.views, **shared
+            task.train,
+            self.preprocess,
+            self.placement,
+            seed=run.seed,
+            policy=policy,
+            views=recipe.views,
+            soft=task.train.soft,
+            **shared,
         )
         self.val = Images(task.val, self.preprocess, self.placement, **shared)
         self.cuts = Cuts(self.module, self.backbone, img_size=recipe.img_size, folder=run.cache / "cuts")
@@ -93,7 +106,7 @@ class Fitting:
             dtype=DTYPES[recipe.cache_dtype],
             note=run.note,
         )
-        self.cut = self.cuts.at(recipe.unfreeze)
+        self.cut = self.cuts.at(self.partition.boundary)
         self.steps_per_epoch = -(-len(task.train) // recipe.batch_size)
         self.trained = self._trained()
 
@@ -111,38 +124,45 @@ class Fitting:
         recipe = self.recipe
         trained = self.partition.trained
         live = {n: t for n, t in self.module.state_dict(keep_vars=True).items() if n in trained}
-        rates = Rates(
-            lr=recipe.lr,
-            lr_blocks=recipe.lr_blocks,
-            layer_decay=recipe.layer_decay,
-            opt=recipe.opt,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
+        optimizer = make_optimizer(self.module, self.partition, rates_of(recipe))
         return Trained(
             module=self.module,
             partition=self.partition,
-            optimizer=make_optimizer(self.module, self.partition, rates),
+            optimizer=optimizer,
             average=Average(live, recipe.ema_epochs * self.steps_per_epoch),
             placement=self.placement,
             smoothing=recipe.smoothing,
             mix=make_mix(recipe.mixup, recipe.cutmix, len(self.task.classes), recipe.brightness),
-            warmup_steps=round(recipe.warmup_epochs * self.steps_per_epoch),
+            schedule=schedule_of(recipe, self.steps_per_epoch, self.run.epochs),
+            penalties=make_penalties(optimizer),
             batch_statistics=recipe.bn == "batch",
             note=self.run.note,
             forward=self.module,
             micro=recipe.micro_batch,
         )
 
-    def _feeds(self, epochs: float) -> tuple[Feed, Feed]:
-        """What the training reads in each epoch, and what the evaluation reads after it.
+    def open(self, blocks: int, epochs: float) -> tuple[Feed, Feed]:
+        """Trains so many of the blocks beside the head from here on, the topmost of those that will ever be trained.
 
         Args:
-            epochs: How many are left.
+            blocks: How many.
+            epochs: For how long, before further ones are opened or the training ends.
+
+        Returns:
+            What the training reads in each epoch, and what the evaluation reads after it.
         """
+        part = replace(self.partition, unfreeze=blocks)
+        require_gradients(self.module, part)
+        self.trained.partition = part
+        self.cut = cut = self.cuts.at(part.boundary)
+        feed, check = self._feeds(part.boundary, epochs)
+        self.trained.forward = cut.suffix if cut is not None and isinstance(feed, BoundaryFeed) else self.module
+        return feed, check
+
+    def _feeds(self, boundary: int, epochs: float) -> tuple[Feed, Feed]:
         if self.cut is None:
-            if self.unfreeze < len(self.partition.blocks):
-                self.run.note(f"trained without kept activations: {self.cuts.why_not(self.unfreeze)}")
+            if boundary < len(self.partition.blocks):
+                self.run.note(f"trained without kept activations: {self.cuts.why_not(boundary)}")
             return self.train, self.val
         keeping = self.boundaries.judge(self.val, self.cut, epochs, keep_going=self.asking)
         check = BoundaryFeed(self.val, self.boundaries, self.cut, keep=keeping.keep, keep_going=self.asking)
@@ -167,33 +187,41 @@ class Fitting:
         return not self._mixes_images and (self.train.fixed or self.recipe.views > 0)
 
     def epochs(self) -> Generator[Epoch, None, None]:
-        """Trains everything that is unfrozen, epoch after epoch."""
+        """Trains everything that is unfrozen, epoch after epoch, and opens further blocks when their epoch comes."""
         done, at = 0, 0.0
         if self.run.resume is not None:
             done, at = self.go_on(self.trained, self.run.resume)
-        feed, check = self._feeds(self.run.epochs - at)
-        if self.cut is not None and isinstance(feed, BoundaryFeed):
-            self.trained.forward = self.cut.suffix
-        compiling = Compiling(self.recipe.compile, self.placement, self.run.note)
-        while at < self.run.epochs and self.asking.reason is None:
-            began = time.monotonic()
-            seen = train_epoch(
-                self.trained,
-                feed,
-                epoch=done,
-                batch_size=self.recipe.batch_size,
-                seed=self.run.seed,
-                keep_going=self.asking,
-            )
-            if self.asking.reason in ("pause", "prune") or not seen:
-                return
-            done, at = done + 1, math.floor(at) + seen / len(self.train)
-            if done > max(1, self.recipe.views):  # earlier epochs compute activations too, and tell nothing
-                compiling.after_epoch(self.trained, time.monotonic() - began, self.run.epochs - at)
-            with self.trained.average.applied():
-                forward = self.module if self.cut is None else self.cut.suffix
-                probabilities = evaluate(self.module, check, self.placement, forward)
-            yield self.epoch(probabilities, self.trained, done, at, seen)
+        patience = Patience(self.recipe, self.run, self.openings)
+        patience.go_on(at)
+
+        def goes_on(end: float) -> bool:
+            return at < end and self.asking.reason is None and not patience.over(at)
+
+        while goes_on(self.run.epochs):
+            blocks, until = self.openings.at(at), self.openings.until(at, self.run.epochs)
+            if len(self.openings.pairs) > 1:
+                self.run.note(f"{blocks} of {len(self.partition.blocks)} blocks are trained from epoch {at:g} on")
+            feed, check = self.open(blocks, until - at)
+            compiling, first = Compiling(self.recipe.compile, self.placement, self.run.note), done
+            while goes_on(until):
+                began = time.monotonic()
+                seen = train_epoch(
+                    self.trained,
+                    feed,
+                    epoch=done,
+                    batch_size=self.recipe.batch_size,
+                    seed=self.run.seed,
+                    keep_going=self.asking,
+                )
+                if self.asking.reason in ("pause", "prune") or not seen:
+                    return
+                done, at = done + 1, math.floor(at) + seen / len(self.train)
+                if done - first > max(1, self.recipe.views):  # earlier ones compute activations too, and tell nothing
+                    compiling.after_epoch(self.trained, time.monotonic() - began, until - at)
+                with self.trained.average.applied():
+                    forward = self.module if self.cut is None else self.cut.suffix
+                    probabilities = evaluate(self.module, check, self.placement, forward)
+                yield self.epoch(probabilities, self.trained, done, at, seen, patience)
 
     def features(self, side: Images) -> torch.Tensor | BoundaryRows | None:
         """What the head reads of a side, as evaluation sees it: float32 [N, D] on the device, or its rows.
@@ -242,8 +270,11 @@ class Fitting:
         passes: int,
         at: float,
         seen: int,
+        patience: Patience,
     ) -> Epoch:
         """Scores, saves, and reports one epoch."""
+        metrics = score(probabilities, self.task.val.labels)
+        patience.told(at, metrics[SCORE])
         facts = {
             "at": at,
             "passes": passes,
@@ -251,11 +282,11 @@ class Fitting:
             "micro": trained.micro,
             "preprocess": self.preprocess.to_facts(),
             "classes": list(self.task.classes),
+            **patience.to_facts(),
         }
         # Random weights lie in no file: the frozen part is saved too.
         frozen = self.module.state_dict() if self.backbone.weights is None else None
         checkpoint = self.run.save(capture(trained, frozen), facts)
-        metrics = score(probabilities, self.task.val.labels)
         return Epoch(at=at, images=seen, metrics=metrics, checkpoint=checkpoint)
 
 

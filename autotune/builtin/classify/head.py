@@ -16,8 +16,10 @@ from autotune import Diverged, Epoch, Run, StopReason, TrialFailure
 from autotune.builtin.classify.asking import Asking
 from autotune.builtin.classify.batching import reads_features
 from autotune.builtin.classify.fitting import Fitting
+from autotune.builtin.classify.patience import SCORE, Patience
+from autotune.builtin.classify.rates import head_plan
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import HeadPlan, ManyHeads, Rows, score
+from autotune.vision import ManyHeads, Rows, score
 
 
 class HeadPhase:
@@ -102,13 +104,24 @@ class HeadTraining:
         fitting: The network, made for the first of the recipes.
         linear: Its head.
         recipes: Equal in what a batch shares.
+        epochs: Passes of the whole training; None for the phase before anything is unfrozen.
+
+    Where images bring probabilities to learn from, a head by itself learns from the likeliest class.
     """
 
-    def __init__(self, fitting: Fitting, linear: torch.nn.Linear, recipes: Sequence[ClassifyRecipe]) -> None:
+    def __init__(
+        self,
+        fitting: Fitting,
+        linear: torch.nn.Linear,
+        recipes: Sequence[ClassifyRecipe],
+        epochs: int | None = None,
+    ) -> None:
         self.fitting, self.recipes = fitting, recipes
         self.name = fitting.backbone.head(fitting.module)[0]
-        self.labels = fitting.placement.tensor(torch.from_numpy(fitting.task.train.labels))
-        plans = [_plan(recipe, fitting.steps_per_epoch) for recipe in recipes]
+        side = fitting.task.train
+        labels = side.labels if side.soft is None else side.soft.argmax(axis=1)
+        self.labels = fitting.placement.tensor(torch.from_numpy(labels))
+        plans = [head_plan(recipe, fitting.steps_per_epoch, epochs) for recipe in recipes]
         self.heads = ManyHeads(plans, [linear] * len(recipes), fitting.placement.device)
         self.passes = 0
 
@@ -151,9 +164,19 @@ class HeadTraining:
         self.passes, at = done.pop()
         return at
 
-    def epoch(self, place: int, run: Run, probabilities: npt.NDArray[np.float32], at: float, seen: int) -> Epoch:
+    def epoch(
+        self,
+        place: int,
+        run: Run,
+        probabilities: npt.NDArray[np.float32],
+        at: float,
+        seen: int,
+        patience: Patience,
+    ) -> Epoch:
         """Scores, saves and reports one head's epoch."""
         fitting = self.fitting
+        metrics = score(probabilities, fitting.task.val.labels)
+        patience.told(at, metrics[SCORE])
         facts = {
             "at": at,
             "passes": self.passes,
@@ -161,11 +184,11 @@ class HeadTraining:
             "micro": None,
             "preprocess": fitting.preprocess.to_facts(),
             "classes": list(fitting.task.classes),
+            **patience.to_facts(),
         }
         # Random weights lie in no file: the frozen part is saved too.
         frozen = fitting.module.state_dict() if fitting.backbone.weights is None else None
         checkpoint = run.save(self.heads.capture(place, self.name, frozen), facts)
-        metrics = score(probabilities, fitting.task.val.labels)
         return Epoch(at=at, images=seen, metrics=metrics, checkpoint=checkpoint)
 
 
@@ -179,7 +202,8 @@ def train_heads(
 ) -> Generator[Mapping[int, Epoch], None, None]:
     """Trains heads on the same features: `head_epochs` passes before the first epoch, then one pass an epoch.
 
-    After each batch the first run that is still in is asked whether to stop, before each epoch every run.
+    A head whose patience is over leaves the others: its run is complete. After each batch the first run that is still
+    in is asked whether to stop, before each epoch every run.
 
     Args:
         fitting: The network, made for the first recipe and the first run.
@@ -189,8 +213,12 @@ def train_heads(
         askings: One for each run.
         fail: Told of a head that diverged, and which it is.
     """
-    training = HeadTraining(fitting, vectors.head, recipes)
+    training = HeadTraining(fitting, vectors.head, recipes, fitting.recipe.head_epochs + runs[0].epochs)
     heads, at = training.heads, training.resume(runs)
+    patiences = [Patience(recipe, run) for recipe, run in zip(recipes, runs, strict=True)]
+    for patience in patiences:
+        patience.go_on(at)
+    _let_go(heads, patiences, at)
     watch = _Watch(heads, askings)
     while at < runs[0].epochs and watch.every():
         first = at < 1
@@ -208,9 +236,17 @@ def train_heads(
         share = seen / (wanted * len(vectors.train))
         at = at + (1 - at) * share if first and share < 1 else math.floor(at) + share
         yield {
-            place: training.epoch(place, runs[place], probabilities, at, seen)
+            place: training.epoch(place, runs[place], probabilities, at, seen, patiences[place])
             for place, probabilities in heads.probabilities(vectors.val)
         }
+        _let_go(heads, patiences, at)
+
+
+def _let_go(heads: ManyHeads, patiences: Sequence[Patience], at: float) -> None:
+    """Lets go of the heads that have ended by themselves."""
+    for place in heads.places:
+        if patiences[place].over(at):
+            heads.drop(place)
 
 
 class _Watch:
@@ -250,19 +286,6 @@ class _Watch:
     def _ask(self, place: int) -> None:
         if not self._askings[place]() and self._askings[place].reason != "prune":
             self.ended = self._askings[place].reason
-
-
-def _plan(recipe: ClassifyRecipe, steps_per_epoch: int) -> HeadPlan:
-    return HeadPlan(
-        lr=recipe.lr,
-        opt=recipe.opt,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-        drop=recipe.drop,
-        smoothing=recipe.smoothing,
-        warmup_steps=round(recipe.warmup_epochs * steps_per_epoch),
-        horizon=recipe.ema_epochs * steps_per_epoch,
-    )
 
 
 def _raised(place: int, error: TrialFailure) -> None:

@@ -22,8 +22,22 @@ from autotune.vision import evaluate, fingerprint, train_epoch
 Inputs: TypeAlias = tuple[torch.Tensor, ...]
 
 STEPS = 2
-RATES = {"unfreeze_share", "lr", "lr_blocks", "layer_decay", "momentum", "weight_decay", "drop", "smoothing"}
-"""Fields that leave an epoch as long as it is."""
+RATES = {
+    "unfreeze_share",
+    "unfreeze_schedule",
+    "lr",
+    "lr_blocks",
+    "layer_decay",
+    "momentum",
+    "weight_decay",
+    "drop",
+    "smoothing",
+    "sched",
+    "decay_epochs",
+    "decay_rate",
+    "patience",
+}
+"""Fields that leave an epoch as long as it is. Of an unfreeze_schedule those that train all its blocks are measured."""
 
 
 def pace(recipe: ClassifyRecipe, task: Task, run: Run) -> float:

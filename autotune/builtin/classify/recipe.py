@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from autotune import Choice, Facts, Float, Recipe
+from autotune.vision import Openings, at_most, check_openings
 
 
 class ClassifyRecipe(Recipe):
@@ -14,10 +16,25 @@ class ClassifyRecipe(Recipe):
 
     backbone: Annotated[str, Choice(registry="backbones")] = Field(description="The pretrained network.")
     unfreeze_share: Annotated[float, Float(0.0, 1.0)] = Field(
-        0.35, ge=0, le=1, description="Share of the backbone's blocks to train, from the top; 0 trains the head only."
+        0.35,
+        ge=0,
+        le=1,
+        description="Share of the backbone's blocks to train, from the top unless unfreeze_where says otherwise; 0 "
+        "trains the head only.",
     )
     unfreeze: int | None = Field(
         None, ge=0, description="Number of blocks to train; overrides the share, and is recorded for every trial."
+    )
+    unfreeze_where: Literal["top", "middle", "bottom"] = Field(
+        "top",
+        description="Which blocks are trained: the topmost, those in the middle, or the lowest. What lies beneath the "
+        "lowest trained block is computed once; beneath those at the bottom there is nothing.",
+    )
+    unfreeze_schedule: str = Field(
+        "",
+        description="Which epoch opens how many of the blocks, from the topmost down: empty opens all at once, gradual "
+        "one more with each epoch, 0:1,2:3,4:8 names epochs and how many blocks are trained from each on. No pair may "
+        "say more than unfreeze; to what unfreeze_share comes to, the pairs are cut.",
     )
     lr: Annotated[float, Float(3e-4, 3e-2, log=True)] = Field(3e-3, gt=0, description="Peak learning rate of the head.")
     lr_blocks: Annotated[float, Float(3e-5, 1e-2, log=True)] = Field(
@@ -32,6 +49,18 @@ class ClassifyRecipe(Recipe):
     )
     weight_decay: Annotated[float, Float(1e-5, 0.1, log=True)] = Field(
         0.01, ge=0, description="Weight decay; never on biases and norms. Decoupled for AdamW, L2 for SGD."
+    )
+    l1: float = Field(
+        0.0,
+        ge=0,
+        description="L1 penalty on the trained weights, not on biases and norms: after each step they move towards "
+        "zero by this times the rate, and those that are nearer become zero. 0 is off.",
+    )
+    l2_sp: float = Field(
+        0.0,
+        ge=0,
+        description="L2 penalty on the way from the pretrained weights (L2-SP), for few images: the trained blocks are "
+        "pulled to where they started, in the place of their weight decay; the head keeps its own. 0 is off.",
     )
     drop: Annotated[float, Float(0.0, 0.5)] = Field(0.1, ge=0, lt=1, description="Dropout before the head.")
     drop_path: Annotated[float, Float(0.0, 0.3)] = Field(
@@ -73,7 +102,21 @@ class ClassifyRecipe(Recipe):
     bn: Annotated[Literal["frozen", "batch"], Choice()] = Field(
         "frozen", description="BatchNorm in trained blocks: the pretraining's statistics, or each batch's own."
     )
-    warmup_epochs: float = Field(0.5, ge=0, description="Epochs in which the rates rise linearly; constant after.")
+    warmup_epochs: float = Field(0.5, ge=0, description="Epochs in which the rates rise, step by step.")
+    sched: Literal["constant", "cosine", "onecycle", "step"] = Field(
+        "constant",
+        description="What the rates do after the warm-up: stay, for which averaged weights make up; fall along half a "
+        "cosine; rise and fall once (no warm-up); fall every decay_epochs. All but constant and step are tied to the "
+        "length of the training, so that early epochs of long and short trials do not compare.",
+    )
+    decay_epochs: float = Field(7.0, gt=0, description="Epochs between two falls of sched=step.")
+    decay_rate: float = Field(0.1, gt=0, le=1, description="Factor of each fall of sched=step.")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="Epochs without a lower validation log_loss after which a trial ends by itself and is complete; "
+        "counted from the last opening of unfreeze_schedule. Unset, it runs to its end unless it is pruned.",
+    )
     head_epochs: int = Field(
         20, ge=0, description="Epochs for the head on frozen features, before anything is unfrozen."
     )
@@ -84,14 +127,35 @@ class ClassifyRecipe(Recipe):
         False, description="Start from the head that comes with the weights, for the classes that it knows."
     )
 
+    @field_validator("unfreeze_schedule")
+    @classmethod
+    def _rises(cls, value: str) -> str:
+        check_openings(value)
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _opens_what_there_is(cls, values: Any) -> Any:
+        """Before the fields, so that a study's file is told too while its backbone is not known yet."""
+        if isinstance(values, Mapping):
+            text, unfreeze = values.get("unfreeze_schedule"), values.get("unfreeze")
+            if isinstance(text, str) and type(unfreeze) is int:
+                try:
+                    Openings.of(text, unfreeze)
+                except ValueError as error:
+                    raise ValueError(f"unfreeze_schedule = {text!r}: {error}") from error
+        return values
+
     def resolve(self, backbone: Facts | None) -> Self:
-        """Fills in the number of blocks and the image size of this backbone."""
+        """Fills in the number of blocks and the image size of this backbone, and cuts the schedule to them."""
         if backbone is None:
             return self
         wanted = round(self.unfreeze_share * backbone.blocks) if self.unfreeze is None else self.unfreeze
+        unfreeze = min(wanted, backbone.blocks)
         return self.model_copy(
             update={
-                "unfreeze": min(wanted, backbone.blocks),
+                "unfreeze": unfreeze,
+                "unfreeze_schedule": at_most(self.unfreeze_schedule, unfreeze),
                 "img_size": self.img_size or backbone.input_size,
             }
         )

@@ -5,7 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 
-from autotune import Checkpoint, Data, Epoch, Model, OutOfMemory, PluginError, Preprocess, Run, Screening, Task, Trainer
+from autotune import (
+    Checkpoint,
+    Data,
+    Epoch,
+    Model,
+    OutOfMemory,
+    PluginError,
+    Preprocess,
+    RateCurve,
+    Run,
+    Screening,
+    Task,
+    Trainer,
+)
+from autotune.builtin.classify.finding import find_lr
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.head import HeadPhase
 from autotune.builtin.classify.many import fit_many
@@ -72,6 +86,11 @@ class ClassifyTrainer(Trainer[ClassifyRecipe]):
         """Nearest neighbours and a linear probe on what the backbone says of some images, as it is."""
         with _memory_named(run.device):
             return screen(recipe, data.task, run)
+
+    def find_lr(self, recipe: ClassifyRecipe, data: Data, run: Run) -> RateCurve:
+        """A learning-rate range test; see `autotune.Trainer.find_lr`."""
+        with _memory_named(run.device):
+            return find_lr(recipe, data.task, run)
 
 
 @contextlib.contextmanager
