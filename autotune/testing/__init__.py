@@ -32,6 +32,7 @@ from autotune.testing.tiny import (
     tiny_data as tiny_data,
     tiny_folder as tiny_folder,
     tiny_images as tiny_images,
+    tiny_tasks as tiny_tasks,
 )
 from autotune.testing.trainers import (
     TRAINER_CHECKS as TRAINER_CHECKS,
@@ -57,4 +58,5 @@ __all__ = [
     "tiny_data",
     "tiny_folder",
     "tiny_images",
+    "tiny_tasks",
 ]

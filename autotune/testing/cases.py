@@ -25,7 +25,7 @@ class TrainerCase:
     Attributes:
         spec: The trainer.
         values: Values of the recipe that make it quick; what is left out takes its default.
-        data: The images.
+        data: The images; several tasks, e.g. `tiny_tasks`, for a trainer that takes them.
         backbone: The backbone, for a trainer that needs one.
         augmentations: Policies by name, for a trainer that uses them.
         epochs: Length of a full training, at least 2.
@@ -54,10 +54,11 @@ class TrainerCase:
 
     def run(self, folder: Path, **keys: Any) -> TrialRun:
         """A run in a folder, which knows what a host knows."""
+        classes = {task.name: list(task.classes) for task in self.data.tasks}
         facts = {
             "trainer": self.spec.name,
             "recipe": self.recipe.model_dump(mode="json"),
-            "classes": list(self.data.tasks[0].classes),
+            "classes": classes if len(classes) > 1 else list(self.data.tasks[0].classes),
         }
         keys = {"epochs": self.epochs, "device": self.device, "facts": facts, **keys}
         return TrialRun(folder, backbone=self.backbone, augmentations=self.augmentations, **keys)

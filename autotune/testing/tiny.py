@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,22 @@ def tiny_data(classes: int = 3, *, train: int = 16, val: int = 8, size: int = 16
         profile=profile,
     )
     return Data(tasks=(task,), fingerprint=f"tiny-{classes}-{train}-{val}-{size}-{seed}")
+
+
+def tiny_tasks(*, train: int = 16, few: int = 6, val: int = 8, size: int = 16, seed: int = 0) -> Data:
+    """Generates two tasks, in memory: ``many`` with three classes, and ``few`` with two and fewer images.
+
+    Args:
+        train: Training images of every class of ``many``.
+        few: Training images of every class of ``few``.
+        val: Validation images of every class.
+        size: Side of the images in pixels.
+        seed: The same seed gives the same images.
+    """
+    many = tiny_data(3, train=train, val=val, size=size, seed=seed)
+    fewer = tiny_data(2, train=few, val=val, size=size, seed=seed + 1)
+    tasks = (replace(many.task, name="many"), replace(fewer.task, name="few"))
+    return Data(tasks=tasks, fingerprint=f"{many.fingerprint}+{fewer.fingerprint}")
 
 
 def tiny_folder(folder: Path, classes: int = 3, each: int = 24, *, size: int = 16, seed: int = 0) -> Path:

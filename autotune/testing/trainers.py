@@ -11,6 +11,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from autotune.checkpoint import Checkpoint, write_checkpoint
+from autotune.data import Task
+from autotune.model import Model
 from autotune.space import Choice, SearchSpace
 from autotune.specs import TrainerSpec
 from autotune.testing.batches import (
@@ -72,27 +74,21 @@ def check_epochs(case: TrainerCase, folder: Path) -> None:
 
 
 def check_model(case: TrainerCase, folder: Path) -> None:
-    """The model from a checkpoint, and the one from its own state, predict what was scored."""
+    """The model from a checkpoint, and the one from its own state, predict what was scored, for every task."""
     run = case.run(folder)
     last = case.fit(run)[-1]
-    task = case.data.task
-    images = [task.val.image(i) for i in range(len(task.val))]
+    tasks = case.data.tasks
     model = load_model(case, last.checkpoint)
-    promise(model.classes == task.classes, f"the model's classes are {model.classes}, not {task.classes}")
-    predicted = model.predict(images)
-    shape = (len(images), len(task.classes))
-    promise(predicted.shape == shape, f"predict returns the shape {predicted.shape}, not {shape}")
-    promise(np.allclose(predicted.sum(axis=1), 1, atol=1e-4), "the rows of predict do not sum to 1")
-    if "accuracy" in last.metrics:
-        accuracy = float((predicted.argmax(axis=1) == task.val.labels).mean())
-        promise(
-            abs(accuracy - last.metrics["accuracy"]) <= 1 / len(images) + 1e-9,
-            f"the epoch says accuracy {last.metrics['accuracy']}, its checkpoint's model reaches {accuracy}",
-        )
+    promise(model.classes == tasks[0].classes, f"the model's classes are {model.classes}, not {tasks[0].classes}")
     tensors, facts = model.state()
     saved = write_checkpoint(folder / "model.safetensors", tensors, {**run.facts, **facts})
-    again = load_model(case, Checkpoint(path=saved.path, facts=saved.facts, backbone=case.backbone)).predict(images)
-    promise(np.array_equal(predicted, again), "the model from Model.state predicts otherwise than the model itself")
+    again = load_model(case, Checkpoint(path=saved.path, facts=saved.facts, backbone=case.backbone))
+    for task in tasks:
+        if len(tasks) == 1:
+            _check_predictions(task, model, again, last.metrics.get("accuracy"))
+        else:
+            accuracy = last.metrics.get(f"{task.name}/accuracy")
+            _check_predictions(task, model.task(task.name), again.task(task.name), accuracy)
 
 
 def check_repeats(case: TrainerCase, folder: Path) -> None:
@@ -253,8 +249,27 @@ def _watched(case: TrainerCase, folder: Path) -> tuple[list[Epoch], list[int]]:
     return epochs, asks
 
 
+def _check_predictions(task: Task, model: Model, again: Model, scored: float | None) -> None:
+    """A task's model predicts what its epoch reported, and its like from the state the very same."""
+    images = [task.val.image(i) for i in range(len(task.val))]
+    promise(model.classes == task.classes, f"the model's classes are {model.classes}, not {task.classes}")
+    predicted = model.predict(images)
+    shape = (len(images), len(task.classes))
+    promise(predicted.shape == shape, f"predict returns the shape {predicted.shape}, not {shape}")
+    promise(np.allclose(predicted.sum(axis=1), 1, atol=1e-4), "the rows of predict do not sum to 1")
+    if scored is not None:
+        accuracy = float((predicted.argmax(axis=1) == task.val.labels).mean())
+        promise(
+            abs(accuracy - scored) <= 1 / len(images) + 1e-9,
+            f"the epoch says accuracy {scored}, its checkpoint's model reaches {accuracy}",
+        )
+    same = np.array_equal(predicted, again.predict(images))
+    promise(same, "the model from Model.state predicts otherwise than the model itself")
+
+
 def _check_metrics(case: TrainerCase, epoch: Epoch) -> None:
-    for metric in case.spec.metrics:
+    tasks = [task.name for task in case.data.tasks] if len(case.data.tasks) > 1 else []
+    for metric in (*case.spec.metrics, *(f"{task}/{metric}" for task in tasks for metric in case.spec.metrics)):
         promise(metric in epoch.metrics, f"epoch {epoch.at} does not report {metric!r}, which the spec promises")
         value = epoch.metrics[metric]
         promise(math.isfinite(value), f"epoch {epoch.at}: {metric} is {value}; raise autotune.Diverged instead")
