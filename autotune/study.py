@@ -123,6 +123,8 @@ class Best:
         metrics: Its scores on the validation images: optimistic, for the search has looked at them.
         select: Its scores on the images kept for choosing among finalists, where there are enough.
         path: The folder ``best/``.
+        after_training: What was tried on the model after its training, a table of json types for each step: ``step``,
+            ``kept``, ``what``, and where it was measured ``metric``, ``before``, ``after``, ``images``, ``side``.
     """
 
     trial: Trial
@@ -131,6 +133,7 @@ class Best:
     select: Mapping[str, float]
     path: Path
     loader: Callable[[Path, str], Model] = field(repr=False, compare=False)
+    after_training: tuple[Mapping[str, Any], ...] = ()
 
     def load(self, device: str = "cpu") -> Model:
         """Loads the model.

@@ -55,8 +55,8 @@ def thin_attempt(attempt: Path, keep: Collection[str]) -> None:
 def thin_study(study: Path, trials: Iterable[Trial], ended: Collection[int], objective: Objective) -> set[int]:
     """Removes the checkpoints that nobody will ask for, once trials have ended.
 
-    Kept are the best epoch of each of the best few trials, and the leader's last one, from which it can be
-    continued. Trials that run or wait are left alone.
+    Kept are the best epoch of each of the best few trials, and the leader's last two: from the last one it can be
+    continued, and their weights can be averaged. Trials that run or wait are left alone.
 
     Returns:
         The numbers of the trials that were thinned out.
@@ -71,8 +71,8 @@ def thin_study(study: Path, trials: Iterable[Trial], ended: Collection[int], obj
     for trial in ranked[:KEEP_TRIALS]:
         if (point := best_point(trial.curve, objective)) and point.checkpoint:
             keep.add(study / point.checkpoint)
-    if ranked and (last := next((p.checkpoint for p in reversed(ranked[0].curve) if p.checkpoint), None)):
-        keep.add(study / last)
+    if ranked:
+        keep |= {study / name for name in [p.checkpoint for p in ranked[0].curve if p.checkpoint][-2:]}
     thinned = set()
     for trial in trials:
         if trial.state == "running":

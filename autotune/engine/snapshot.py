@@ -195,6 +195,12 @@ def _best(folder: Path, trials: Iterable[Trial], loader: Callable[[Path, str], M
     for trial in trials:
         if trial.number == number:
             return Best(
-                trial=trial, at=at, metrics=metrics, select=facts.get("select", {}), path=path.parent, loader=loader
+                trial=trial,
+                at=at,
+                metrics=metrics,
+                select=facts.get("select", {}),
+                path=path.parent,
+                loader=loader,
+                after_training=tuple(facts.get("after_training", ())),
             )
     raise StudyError(f"{path}: names trial {number}, which the journal does not know")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune.after.evaluation import Evaluation
+from autotune.after.gate import sentence
 from autotune.after.predicting import Prediction
 from autotune.reporting import batches
 from autotune.reporting.numbers import counts, effects, epochs, of_tasks
@@ -35,6 +36,7 @@ def best(study: Study, found: Best) -> str:
     lines += [f"  {name} {cell(value)}" for name, value in of_tasks(found.metrics, metric)]
     if metric in found.select:
         lines.append(f"  {metric} {cell(found.select[metric])} on the images kept for the choice among finalists")
+    lines += [f"  {sentence(step)}" for step in found.after_training if step["kept"]]
     lines += [f"  {name} = {cell(value)}" for name, value in found.trial.recipe.items()]
     return "\n".join([*lines, "train it again", f"  {reproduce(study, found.trial)}"])
 

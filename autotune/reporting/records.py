@@ -46,6 +46,7 @@ def best_record(best: Best) -> dict[str, Any]:
         "at": best.at,
         "metrics": as_json(best.metrics),
         "select": as_json(best.select),
+        "after_training": as_json(best.after_training),
         "trial": trial_record(best.trial),
     }
 

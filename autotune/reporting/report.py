@@ -13,6 +13,7 @@ from typing import Any
 from autotune.checkpoint import write_atomically
 from autotune.durations import format_duration
 from autotune.reporting import numbers
+from autotune.reporting.polish import after_training, teacher
 from autotune.reporting.tables import cell, duration, markdown
 from autotune.study import Study, Trial
 
@@ -33,6 +34,8 @@ def report(study: Study) -> str:
         _head(study),
         _winner(study),
         _improved(study),
+        after_training(study),
+        teacher(study),
         _chosen(study),
         _ranking(study),
         _mattered(study),

@@ -338,13 +338,14 @@ def test_a_search_needs_an_end(plan):
 
 
 def test_checkpoints_are_thinned_out(plan):
-    """Of many trials only the best few keep their best checkpoint, and the leader its last one."""
+    """Of many trials only the best few keep their best checkpoint, and the leader its last two."""
     study = run_search(plan(trials=12, epochs=4, pruner="none"))
     holding = {t.number for t in study.trials if any(p.checkpoint for p in t.curve)}
     ranked = sorted(study.trials, key=lambda t: -t.value)
     assert holding == {t.number for t in ranked[:5]}
     files = list(study.path.glob("trials/*/attempt-*/checkpoint-*.safetensors"))
-    assert len(files) == 5
+    assert len(files) == 6
+    assert [p.at for p in ranked[0].curve if p.checkpoint] == [3, 4]
 
 
 def test_a_full_disk_is_not_the_trainers_fault(plan, fake_fit):
