@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.after.handover import best
 from autotune.errors import StudyError
-from autotune.model import Model
+from autotune.model import Averaging, Model
 from autotune.searching import conduct, load_model, prepare
 from autotune.study import Study
 
@@ -87,7 +87,14 @@ def load(path: AnyPath, device: str = "cpu") -> Model:
     return load_model(folder, device)
 
 
-def evaluate(path: AnyPath, unlock_test: bool = False, *, device: str = "auto", task: str | None = None) -> Evaluation:
+def evaluate(
+    path: AnyPath,
+    unlock_test: bool = False,
+    *,
+    device: str = "auto",
+    task: str | None = None,
+    tta: Averaging = "none",
+) -> Evaluation:
     """Measures a study's best model on its locked test images, and records that.
 
     Of a study of several tasks, each is measured on its own test images, whose openings are recorded separately.
@@ -97,9 +104,10 @@ def evaluate(path: AnyPath, unlock_test: bool = False, *, device: str = "auto", 
         unlock_test: Must be true: whoever opens the test set says so.
         device: A torch device name, or ``auto``.
         task: The only task whose test images are opened; None opens those of all.
+        tta: Test-time augmentation: ``none``, ``flip`` or ``crops``; see `autotune.Model.predict`.
 
     Raises:
-        UsageError: `unlock_test` is false, or there is no such task.
+        UsageError: `unlock_test` is false, or there is no such task or augmentation.
         StudyError: There is no best model yet, or the opening cannot be recorded.
         DataError: The test images cannot be had, or the model was trained on some of them.
     """
@@ -111,7 +119,9 @@ def evaluate(path: AnyPath, unlock_test: bool = False, *, device: str = "auto", 
     model = best(study)
     require_unlocked(unlock_test, study.path)
     dataset = reopen_data(study.path)
-    return evaluate_on_test(model.load(device), model.path, dataset, study=study.path, cache=cache_folder(), task=task)
+    return evaluate_on_test(
+        model.load(device), model.path, dataset, study=study.path, cache=cache_folder(), task=task, tta=tta
+    )
 
 
 def improve(

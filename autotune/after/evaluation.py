@@ -12,7 +12,7 @@ from autotune.after import ledger
 from autotune.after.scores import Probabilities, probabilities_of, recalls, wilson
 from autotune.data import Dataset, Holdout, Split, Task
 from autotune.errors import DataError, StudyError, UnknownName, UsageError
-from autotune.model import Model
+from autotune.model import Averaging, Model, variants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +31,7 @@ class Evaluation:
         opened: How often this test set has been opened on this machine or in this study, this time included.
         model: The folder of the model.
         task: The task that these figures are of, in a study of several.
+        tta: Over which variants of each image the model's opinion was averaged; see `autotune.Model.predict`.
         others: The evaluations of the study's other tasks, each on a test set of its own.
     """
 
@@ -45,6 +46,7 @@ class Evaluation:
     opened: int
     model: Path
     task: str | None = None
+    tta: Averaging = "none"
     others: tuple[Evaluation, ...] = ()
 
 
@@ -63,7 +65,14 @@ def require_unlocked(unlock_test: bool, study: Path) -> None:
 
 
 def evaluate_on_test(
-    model: Model, folder: Path, dataset: Dataset, *, study: Path, cache: Path, task: str | None = None
+    model: Model,
+    folder: Path,
+    dataset: Dataset,
+    *,
+    study: Path,
+    cache: Path,
+    task: str | None = None,
+    tta: Averaging = "none",
 ) -> Evaluation:
     """Opens the test set, scores the model on it, and records that, with the result, before it returns.
 
@@ -76,6 +85,7 @@ def evaluate_on_test(
         study: The study's folder; its ledger lies there.
         cache: autotune's cache folder, with this machine's ledgers.
         task: The only task to evaluate, by its name; None evaluates all.
+        tta: Test-time augmentation; see `autotune.Model.predict`. The record says which.
 
     Returns:
         The evaluation of the task, or of the first one with those of the others.
@@ -84,7 +94,9 @@ def evaluate_on_test(
         DataError: There is no test image, or the model was trained on some of them.
         StudyError: The model's classes are not the data's, or the opening cannot be recorded.
         UnknownName: The study has no such task.
+        UsageError: There is no such test-time augmentation.
     """
+    variants(tta)
     names = [one.name for one in dataset.data.tasks]
     if task is not None and task not in names:
         raise UnknownName("task", task, names)
@@ -100,7 +112,9 @@ def evaluate_on_test(
     ]
     for side in sides:
         _check(side, folder)
-    first, *others = (_evaluate(side, folder, study=study, cache=cache, named=len(names) > 1) for side in sides)
+    first, *others = (
+        _evaluate(side, folder, study=study, cache=cache, named=len(names) > 1, tta=tta) for side in sides
+    )
     return replace(first, others=tuple(others))
 
 
@@ -114,15 +128,15 @@ class _TestSide:
     location: str
 
 
-def _evaluate(side: _TestSide, folder: Path, *, study: Path, cache: Path, named: bool) -> Evaluation:
+def _evaluate(side: _TestSide, folder: Path, *, study: Path, cache: Path, named: bool, tta: Averaging) -> Evaluation:
     from autotune.vision.metrics import score
 
     test = side.holdout.test
-    probabilities = probabilities_of(side.model, test)
+    probabilities = probabilities_of(side.model, test, tta=tta)
     found = score(probabilities, test.labels)
     interval = _interval(probabilities, test)
     of_task = {"task": side.task.name} if named else {}
-    result = {"model": str(folder), **of_task, "n": len(test), **found}
+    result = {"model": str(folder), **of_task, "tta": tta, "n": len(test), **found}
     opened = ledger.record(study, cache, side.holdout.test_fingerprint, result)
     by_class = zip(side.model.classes, recalls(probabilities, test.labels), strict=True)
     return Evaluation(
@@ -136,6 +150,7 @@ def _evaluate(side: _TestSide, folder: Path, *, study: Path, cache: Path, named:
         opened=opened,
         model=folder,
         task=side.task.name if named else None,
+        tta=tta,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from autotune.data import Image
 from autotune.errors import DataError, UsageError
 from autotune.images import IMAGE_SUFFIXES, read_image
-from autotune.model import Model
+from autotune.model import Averaging, Model, variants
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,12 @@ def image_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
 
 
 def predict_files(
-    model: Model, paths: Sequence[str | os.PathLike[str]], *, top: int = 1, batch: int = 32
+    model: Model,
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    top: int = 1,
+    batch: int = 32,
+    tta: Averaging = "none",
 ) -> Iterator[Prediction]:
     """Predicts image files, in order; yields as it goes.
 
@@ -65,17 +70,19 @@ def predict_files(
         paths: Files and folders.
         top: How many classes to name for each image.
         batch: Images a forward pass.
+        tta: Test-time augmentation; see `autotune.Model.predict`.
 
     Raises:
-        UsageError: There is no image at all, or `top` is below 1.
+        UsageError: There is no image at all, `top` is below 1, or there is no such test-time augmentation.
     """
     if top < 1:
         raise UsageError(f"top={top}: name at least one class")
+    variants(tta)
     files = image_files(paths)
     for start in range(0, len(files), batch):
         read: list[Image | DataError] = [_read(path) for path in files[start : start + batch]]
         images = [image for image in read if not isinstance(image, DataError)]
-        rows = iter(model.predict(images)) if images else iter(())
+        rows = iter(model.predict(images, tta)) if images else iter(())
         for path, image in zip(files[start : start + batch], read, strict=True):
             if isinstance(image, DataError):
                 yield Prediction(path=path, problem=image.message)

@@ -16,6 +16,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 study_argument = click.argument("study")
 task_option = click.option("--task", help="Of a study of several tasks: this one only.")
+tta_option = click.option(
+    "--tta",
+    type=click.Choice(["none", "flip", "crops"]),
+    default="none",
+    show_default=True,
+    help="Test-time augmentation: the mean over each image and its mirror image, or over five crops of it.",
+)
 runs_option = click.option("--runs", default="runs", show_default=True, help="Folder of the studies.")
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from autotune.cli import options, terminal
 from autotune.errors import DataError
+
+if TYPE_CHECKING:
+    from autotune.model import Averaging
 
 
 @click.command(short_help="Predict images.")
@@ -13,9 +18,12 @@ from autotune.errors import DataError
 @click.argument("images", nargs=-1, required=True)
 @click.option("--top", default=1, show_default=True, help="How many classes to name for each image.")
 @options.task_option
+@options.tta_option
 @options.device_option
 @options.json_option
-def command(model: str, images: tuple[str, ...], top: int, task: str | None, device: str, as_json: bool) -> None:
+def command(
+    model: str, images: tuple[str, ...], top: int, task: str | None, tta: Averaging, device: str, as_json: bool
+) -> None:
     """Predict IMAGES, files or folders, with MODEL: a study, or its best/ folder.
 
     A model of several tasks answers for the first one unless --task names another. Prints path, class and
@@ -30,7 +38,7 @@ def command(model: str, images: tuple[str, ...], top: int, task: str | None, dev
     if task is not None:
         found = found.task(task)
     bad = 0
-    for prediction in predict_files(found, images, top=top):
+    for prediction in predict_files(found, images, top=top, tta=tta):
         bad += prediction.problem is not None
         if as_json:
             terminal.show_json_line(prediction)

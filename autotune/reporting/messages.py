@@ -79,8 +79,9 @@ def evaluation(found: Evaluation) -> str:
     rows = [[name, share] for name, share in found.per_class.items()]
     times = "once, now" if found.opened == 1 else f"{found.opened} times, this time included"
     of_task = "" if found.task is None else f"{found.task}: "
+    averaged = "" if found.tta == "none" else f", test-time augmentation {found.tta}"
     lines = [
-        f"{of_task}{found.n:,} test images, model {found.model}",
+        f"{of_task}{found.n:,} test images, model {found.model}{averaged}",
         f"  accuracy {found.accuracy:.4f} (95 % interval {low:.4f} .. {high:.4f})",
         f"  balanced accuracy {found.balanced_accuracy:.4f}, macro F1 {found.macro_f1:.4f}, "
         f"log loss {found.log_loss:.4f}",
