@@ -118,7 +118,7 @@ def _value(dimension: Dimension, share: float, *, near: Scalar | None) -> Scalar
     if isinstance(dimension, Choice):
         return near if near is not None else dimension.values[int(share * len(dimension.values))]
     if near is not None and isinstance(near, (int, float)) and dimension.high > dimension.low:
-        share = abs(_share(dimension, float(near)) + (2 * share - 1) * NEAR)
+        share = abs(position(dimension, float(near)) + (2 * share - 1) * NEAR)
         share = 2 - share if share > 1 else share
     if dimension.log:
         return clip(dimension.low * (dimension.high / dimension.low) ** share, dimension)
@@ -126,7 +126,7 @@ def _value(dimension: Dimension, share: float, *, near: Scalar | None) -> Scalar
     return clip(dimension.low - half + (dimension.high - dimension.low + 2 * half) * share, dimension)
 
 
-def _share(dimension: Float | Int, value: float) -> float:
+def position(dimension: Float | Int, value: float) -> float:
     """Where a number lies in its range, from 0 to 1."""
     low, high = dimension.low, dimension.high
     share = math.log(value / low) / math.log(high / low) if dimension.log else (value - low) / (high - low)

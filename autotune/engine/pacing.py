@@ -139,12 +139,12 @@ def _once(
 
 def _cheapest_first(plan: Plan) -> list[str | None]:
     """The candidates by their prior; [None] for a trainer that uses no backbone."""
-    names = sorted(plan.backbones, key=lambda name: _cost(plan, name))
+    names = sorted(plan.backbones, key=lambda name: cost(plan, name))
     return [*names] or [None]
 
 
-def _cost(plan: Plan, name: str) -> float:
-    """A prior for the time of an epoch: multiply-accumulates, else parameters."""
+def cost(plan: Plan, name: str) -> float:
+    """A prior for what an image costs: multiply-accumulates, else parameters."""
     facts = plan.backbones[name].facts
     return facts.cost if facts.cost is not None else facts.params / 1e7
 
@@ -154,8 +154,8 @@ def _estimated(plan: Plan, name: str | None, measured: Mapping[str | None, float
     known = [n for n in measured if n is not None]
     if name is None or not known:
         return max(measured.values())
-    nearest = max(known, key=lambda n: _cost(plan, n))
-    return measured[nearest] * max(1.0, _cost(plan, name) / max(_cost(plan, nearest), 1e-9))
+    nearest = max(known, key=lambda n: cost(plan, n))
+    return measured[nearest] * max(1.0, cost(plan, name) / max(cost(plan, nearest), 1e-9))
 
 
 def _without(plan: Plan, names: set[str]) -> Plan:

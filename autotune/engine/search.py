@@ -16,6 +16,7 @@ from autotune.engine.lock import claim
 from autotune.engine.pacing import pace
 from autotune.engine.pruning import make_pruner
 from autotune.engine.samplers import check_sampler
+from autotune.engine.settling import settle
 from autotune.engine.signals import Signals
 from autotune.engine.snapshot import is_done, read_study, snapshot
 from autotune.engine.storage import SEARCH, open_journal
@@ -100,12 +101,15 @@ def _search(plan: Plan, clock: Clock, signals: Signals, pulse: Pulse) -> Study:
         clock.rest()
         return context.study()
     clock.reopen()
+    plan.plugins.notify("autotune_study_started", study=study)
+    settle(context)
+    if signals.asked is not None:
+        raise _interrupted(plan, f"stopped by {signals.asked}; everything is saved")
     begin_journal(context)
     share_all(context)
-    plan.plugins.notify("autotune_study_started", study=study)
     reason = _loop(context)
     study = context.study()
-    if plan.config.time is not None and not any(trial.curve or trial.failure for trial in study.trials):
+    if plan.config.time is not None and not any(trial.curve or trial.failure for trial in study.trained):
         raise _too_short(context)
     clock.end(reason, trials=plan.config.trials)
     return context.study()
@@ -192,7 +196,7 @@ def _too_short(context: Context) -> BudgetError:
     clock = context.clock
     total = clock.total or 0.0
     into = f"the first trial had done {context.batches} batches of its first epoch"
-    into = into if context.study().trials else "no trial had begun"
+    into = into if context.study().trained else "no trial had begun"
     enough = max(2 * total, 2 * clock.spent, 30.0)
     return BudgetError(
         f"{total:g} s are too short for one epoch: {clock.spent:.1f} s went by, and {into}",
