@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from autotune.vision import METRICS, score
+from autotune.vision import METRICS, score, score_tasks
 
 
 def test_scores_of_a_known_table():
@@ -55,3 +55,14 @@ def test_scores_are_scikit_learns(seed):
         "log_loss": sk.log_loss(labels, rows, labels=np.arange(6)),
     }
     assert score(probabilities, labels) == pytest.approx(expected, rel=1e-9)
+
+
+def test_scores_of_tasks_are_told_apart_and_averaged():
+    """Every task's score is there by its name, and the plain one is their mean, whatever their sizes."""
+    labels = np.array([0, 1])
+    sure, always = np.eye(2, dtype=np.float32), np.tile(np.array([[0.9, 0.1]], dtype=np.float32), (10, 1))
+    scores = {"a": score(sure, labels), "b": score(always, np.tile(labels, 5))}
+    found = score_tasks(scores)
+    assert list(found)[: len(METRICS)] == list(METRICS)
+    assert (found["a/accuracy"], found["b/accuracy"], found["accuracy"]) == (1.0, 0.5, 0.75)
+    assert len(found) == 3 * len(METRICS)
