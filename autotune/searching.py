@@ -248,11 +248,11 @@ def load_model(folder: Path, device: str = "cpu", *, plugins: Plugins | None = N
 
 
 def _nothing(study: Study) -> StudyError:
-    failures = [t.failure for t in study.trials if t.failure is not None]
+    failures = [t.failure for t in study.trained if t.failure is not None]
     kinds = ", ".join(sorted({f.kind for f in failures}))
     last = f"; the last failure: {failures[-1].kind}: {failures[-1].reason}" if failures else ""
     return StudyError(
-        f"{study.path}: no model: none of {len(study.trials)} trials has a score"
+        f"{study.path}: no model: none of {len(study.trained)} trials has a score"
         + (f" ({len(failures)} failed: {kinds})" if failures else "")
         + last,
         hint=f"autotune trials {study.path} --state failed; reasons and tracebacks lie in {study.path}/trials",

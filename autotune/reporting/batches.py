@@ -34,7 +34,7 @@ def states(trials: Sequence[Trial]) -> str:
 
 def total(study: Study) -> str:
     """How many trials a study has, and how many of those that are wanted."""
-    number = f"{len(study.trials)} trials"
+    number = f"{len(study.trained)} trials"
     if any(trial.follows for trial in study.trials):
         of = f" of {study.wanted}" if study.wanted else ""
         return f"{number} ({counted(study)}{of} with each batch as one)"

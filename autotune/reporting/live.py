@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from autotune.hookspecs import hookimpl
-from autotune.reporting import batches
+from autotune.reporting import batches, screenings
 from autotune.reporting.tables import cell, duration
 from autotune.study import Study, Trial
 from autotune.tracker import Tracker
@@ -61,7 +61,7 @@ class Live(Tracker):
 
     def __init__(self, stream: TextIO | None = None, *, said: Sequence[str] = ()) -> None:
         self._stream = stream if stream is not None else sys.stderr
-        self._said = frozenset(said)
+        self._said = set(said)
         self._screen: _Screen = _Panel(self._stream) if self._stream.isatty() else _Lines(self._stream)
         self._seen = time.monotonic()
         self._left: float | None = None
@@ -85,16 +85,20 @@ class Live(Tracker):
     def autotune_study_started(self, study: Study) -> None:
         """Tells what was chosen since the plan was shown, and notes the time left."""
         self._note(study)
-        for reason in study.config.get("made", {}).get("reasons", ()):
-            if reason not in self._said and not study.trials:
-                self._screen.event(f"  {reason}")
         if study.trials:
-            self._screen.event(f"going on after {len(study.trials)} trials, {duration(study.spent)} spent")
+            self._said |= set(_reasons(study))
+            done = f"{len(study.trained)} trials" if study.trained else screenings.count(study)
+            self._screen.event(f"going on after {done}, {duration(study.spent)} spent")
+        self._tell_reasons(study)
 
     @hookimpl
     def autotune_trial_started(self, study: Study, trial: Trial) -> None:
         """Shows the recipe; of a batch, the ranges of its recipes, once."""
         self._note(study)
+        self._tell_reasons(study)
+        if trial.stage == "screen":
+            self._screen.state(lambda: f"looking at {screenings.backbone_of(trial)}")
+            return
         batch = [t for t in batches.batch_of(study, trial) if t.state == "running"] or [trial]
         if trial.number != batch[0].number:
             return
@@ -107,6 +111,8 @@ class Live(Tracker):
     def autotune_epoch_finished(self, study: Study, trial: Trial, epoch: Epoch) -> None:
         """Shows score and speed; of a batch, the best score, once."""
         self._note(study)
+        if trial.stage == "screen":
+            return
         if trial.batch is None or self._first_told(trial.batch, epoch.at):
             self._screen.progress(lambda: self._line(study, trial, epoch))
 
@@ -114,6 +120,9 @@ class Live(Tracker):
     def autotune_trial_finished(self, study: Study, trial: Trial) -> None:
         """Shows how it ended; of a batch, how many ended how."""
         self._note(study)
+        if trial.stage == "screen":
+            self._screen.event(f"looked at {screenings.line(trial)}")
+            return
         why = f": {trial.failure.kind}: {trial.failure.reason}" if trial.failure else ""
         why = why or (f": {trial.reason}" if trial.reason else "")
         batch = batches.batch_of(study, trial)
@@ -136,6 +145,13 @@ class Live(Tracker):
     def _note(self, study: Study) -> None:
         self._seen = time.monotonic()
         self._left = None if study.time is None else study.time - study.spent
+
+    def _tell_reasons(self, study: Study) -> None:
+        """Tells what was chosen since the person was told last, e.g. the candidates once they were looked at."""
+        for reason in _reasons(study):
+            if reason not in self._said:
+                self._said.add(reason)
+                self._screen.event(f"  {reason}")
 
     def _first_told(self, *what: object) -> bool:
         """Whether something is told for the first time; the trials of a batch tell it one after the other."""
@@ -175,9 +191,15 @@ class Live(Tracker):
         """How far the study is in its number of trials."""
         if not study.wanted:
             return ""
-        if not any(t.follows for t in study.trials):
+        if not any(t.follows for t in study.trials) and not study.screened:
             return f" of {study.wanted}"
         return f" ({batches.counted(study)} of {study.wanted})"
+
+
+def _reasons(study: Study) -> Sequence[str]:
+    """What was chosen in a study, and why."""
+    reasons: Sequence[str] = study.config.get("made", {}).get("reasons", ())
+    return reasons
 
 
 class _Screen(Protocol):

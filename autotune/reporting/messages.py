@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autotune.after.evaluation import Evaluation
 from autotune.after.gate import sentence
 from autotune.after.predicting import Prediction
-from autotune.reporting import batches
+from autotune.reporting import batches, screenings
 from autotune.reporting.numbers import counts, effects, epochs, of_tasks
 from autotune.reporting.report import next_steps, reproduce
 from autotune.reporting.tables import cell, duration, plain
@@ -44,6 +44,8 @@ def best(study: Study, found: Best) -> str:
 def status(study: Study) -> str:
     """How far a study is."""
     lines = [f"{study.name}: {study.state}, {_totals(study)}"]
+    if study.screened:
+        lines.append(f"before the search: {screenings.count(study)}")
     states = ", ".join(f"{n} {state}" for state, n in counts(study).items())
     if any(trial.follows for trial in study.trials):
         lines.append(f"trials: {states}")
@@ -53,6 +55,9 @@ def status(study: Study) -> str:
         lines.append(f"best so far: {study.objective.main.metric} {cell(leader.value)} (trial {leader.number})")
     running = [trial for trial in study.trials if trial.state == "running"]
     for trial in running:
+        if trial.stage == "screen":
+            lines.append(f"running: a look at {screenings.backbone_of(trial)}")
+            continue
         together = [t for t in running if t.batch == trial.batch] if trial.batch is not None else [trial]
         if trial is together[0]:
             state = f"waits: {trial.reason}" if trial.reason else f"attempt {trial.attempts}"
@@ -63,14 +68,18 @@ def status(study: Study) -> str:
 
 
 def trials(study: Study, shown: Sequence[Trial]) -> str:
-    """A table of trials; the hyperparameters in it are those along which scores differ most."""
+    """A table of trials; the hyperparameters in it are those along which scores differ most.
+
+    Screenings have a table of their own above it.
+    """
+    looks, shown = [t for t in shown if t.stage == "screen"], [t for t in shown if t.stage != "screen"]
     names = [e.name for e in effects(study)][:5] or list(dict.fromkeys(k for t in shown for k in t.sampled))[:5]
     head = ["trial", "state", study.objective.main.metric, "epochs", "time", *names, "why"]
     rows = [
         [t.number, t.state, t.value, epochs(t), duration(t.seconds), *(t.recipe.get(n) for n in names), _why(t)]
         for t in shown
     ]
-    return plain(head, rows)
+    return "\n\n".join([*([screenings.table(study, looks)] if looks else []), plain(head, rows)])
 
 
 def evaluation(found: Evaluation) -> str:

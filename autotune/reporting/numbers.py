@@ -67,14 +67,17 @@ def selected(study: Study, *, state: str | None = None, by_value: bool = False) 
 
 
 def counts(study: Study) -> dict[str, int]:
-    """Trials by state, in the order complete, pruned, failed, running; states without trials are left out."""
-    states = [t.state for t in study.trials]
+    """Trials by state, in the order complete, pruned, failed, running; states without trials are left out.
+
+    Screenings are no trainings, and are not counted here.
+    """
+    states = [t.state for t in study.trained]
     return {s: states.count(s) for s in ("complete", "pruned", "failed", "running") if s in states}
 
 
 def seconds_by_state(study: Study) -> dict[str, float]:
-    """Wall time of trials by state, in seconds."""
-    return {s: sum(t.seconds for t in study.trials if t.state == s) for s in counts(study)}
+    """Wall time of trials by state, in seconds; that of screenings is not in it."""
+    return {s: sum(t.seconds for t in study.trained if t.state == s) for s in counts(study)}
 
 
 def epochs(trial: Trial) -> float:

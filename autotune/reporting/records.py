@@ -62,7 +62,8 @@ def study_record(study: Study) -> dict[str, Any]:
         "metric": study.objective.main.metric,
         "direction": study.objective.main.direction,
         "trials": {
-            "total": len(study.trials),
+            "total": len(study.trained),
+            "screened": len(study.screened),
             "counted": counted(study),
             "wanted": study.wanted,
             **counts(study),

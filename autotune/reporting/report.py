@@ -12,7 +12,7 @@ from typing import Any
 
 from autotune.checkpoint import write_atomically
 from autotune.durations import format_duration
-from autotune.reporting import numbers
+from autotune.reporting import numbers, screenings
 from autotune.reporting.polish import after_training, teacher
 from autotune.reporting.tables import cell, duration, markdown
 from autotune.study import Study, Trial
@@ -37,6 +37,7 @@ def report(study: Study) -> str:
         after_training(study),
         teacher(study),
         _chosen(study),
+        screenings.section(study),
         _ranking(study),
         _mattered(study),
         _ended(study),
@@ -109,7 +110,8 @@ def _head(study: Study) -> str:
             "",
             f"- command: `autotune search {shlex.quote(str(study.path))}/study.toml`",
             f"- state: {study.state}, {duration(study.spent)} spent",
-            f"- trials: {len(study.trials)} ({states})",
+            f"- trials: {len(study.trained)} ({states})",
+            *([f"- before them, {screenings.count(study)}"] if study.screened else []),
             *(
                 [f"- {grouped} of them were trained together with another one; a batch counts as one"]
                 if grouped
@@ -194,7 +196,7 @@ def _mattered(study: Study) -> str:
 
 
 def _ended(study: Study) -> str:
-    rows = list(_endings(study.trials))
+    rows = list(_endings(study.trained))
     return "## Ended early\n\n" + markdown(["trial", "state", "epochs", "score", "why"], rows) if rows else ""
 
 
@@ -222,7 +224,9 @@ def _endings(trials: Sequence[Trial]) -> Iterator[Sequence[object]]:
 def _time(study: Study) -> str:
     by_state = numbers.seconds_by_state(study)
     rows = [[state, duration(seconds)] for state, seconds in by_state.items()]
-    rest = study.spent - sum(by_state.values())
+    looks = sum(trial.seconds for trial in study.screened)
+    rows += [["looks at candidates", duration(looks)]] if study.screened else []
+    rest = study.spent - sum(by_state.values()) - looks
     rows += [["all else (looking at the data, choosing, saving)", duration(rest)], ["together", duration(study.spent)]]
     return "## Time\n\n" + markdown(["trials", "wall time"], rows)
 
