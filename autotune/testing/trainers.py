@@ -23,7 +23,7 @@ from autotune.testing.batches import (
 )
 from autotune.testing.cases import TrainerCase as TrainerCase, load_model, reread, same_bits
 from autotune.testing.contract import promise
-from autotune.trainer import Epoch
+from autotune.trainer import Epoch, Screening
 
 
 def check_recipe(case: TrainerCase, folder: Path) -> None:
@@ -155,6 +155,30 @@ def check_pace(case: TrainerCase, folder: Path) -> None:
     )
 
 
+def check_screen(case: TrainerCase, folder: Path) -> None:
+    """`Trainer.screen` is None, or scores from 0 to 1 that come out the same twice; told to stop it is None."""
+    seen = case.trainer().screen(case.recipe, case.data, case.run(folder / "first"))
+    if seen is None:
+        return
+    promise(isinstance(seen, Screening), f"screen returns {seen!r}, no autotune.Screening")
+    promise(
+        seen.images > 0 and math.isfinite(seen.seconds) and seen.seconds >= 0,
+        f"screen scores {seen.images!r} images at {seen.seconds!r} s each",
+    )
+    promise(
+        bool(seen.scores) and all(0 <= score <= 1 for score in seen.scores.values()),
+        f"screen's scores are {dict(seen.scores)}, not accuracies from 0 to 1",
+    )
+    again = case.trainer().screen(case.recipe, case.data, case.run(folder / "second"))
+    promise(
+        again is not None and dict(again.scores) == dict(seen.scores),
+        f"looked at twice a backbone scores {dict(seen.scores)} and {again and dict(again.scores)}",
+    )
+    run = case.run(folder / "stopped", stop_at=1)
+    late = case.trainer().screen(case.recipe, case.data, run)
+    promise(late is None or not run.asked, "told to stop screen still answers; return None")
+
+
 TRAINER_CHECKS: Sequence[Callable[[TrainerCase, Path], None]] = (
     check_recipe,
     check_epochs,
@@ -164,6 +188,7 @@ TRAINER_CHECKS: Sequence[Callable[[TrainerCase, Path], None]] = (
     check_pause,
     check_deadline,
     check_pace,
+    check_screen,
     check_batch,
     check_batch_drops,
     check_batch_resumes,
@@ -220,6 +245,10 @@ class TrainerSuite:
     def test_pace(self, tmp_path: Path) -> None:
         """The pace is a number of seconds, or unknown."""
         check_pace(self.case(), tmp_path)
+
+    def test_screen(self, tmp_path: Path) -> None:
+        """A look at the backbone says the same twice, or nothing."""
+        check_screen(self.case(), tmp_path)
 
     def test_batch(self, tmp_path: Path) -> None:
         """Recipes trained together score as each does alone, where the trainer takes several."""

@@ -192,6 +192,30 @@ def test_a_batch_that_nothing_fits_is_found_out(tmp_path):
         trainers.check_batch(TrainerCase(spec=spec, values={"together": 3}), tmp_path)
 
 
+class Overconfident(ToyTrainer):
+    """Screens with scores that are no shares."""
+
+    def screen(self, recipe, data, run):
+        return autotune.Screening(images=10, seconds=0.0, scores={"knn": 87.0})
+
+
+class Moody(ToyTrainer):
+    """Screens otherwise every time."""
+
+    scores = iter((0.5, 0.6))
+
+    def screen(self, recipe, data, run):
+        return autotune.Screening(images=10, seconds=0.0, scores={"knn": next(self.scores)})
+
+
+class Stubborn(ToyTrainer):
+    """Answers although it was told to stop."""
+
+    def screen(self, recipe, data, run):
+        run.stop()
+        return autotune.Screening(images=10, seconds=0.0, scores={"knn": 0.5})
+
+
 BROKEN = [
     (Deaf, "check_epochs", "Run.stop was not asked"),
     (Deaf, "check_pause", "ask it once a batch"),
@@ -206,6 +230,9 @@ BROKEN = [
     (LastWord, "check_pause", "told to pause in epoch 2 it yields"),
     (Amnesiac, "check_model", "Model.state predicts otherwise"),
     (Timeless, "check_pace", "pace returns -1.0"),
+    (Overconfident, "check_screen", "not accuracies from 0 to 1"),
+    (Moody, "check_screen", "looked at twice"),
+    (Stubborn, "check_screen", "told to stop screen still answers"),
 ]
 
 
