@@ -11,10 +11,15 @@ import pytest
 from pydantic import Field
 
 from autotune import (
+    Backbone,
+    BackboneSource,
+    BackboneSourceSpec,
     Checkpoint,
+    Choice,
     Data,
     DataSourceSpec,
     Epoch,
+    Facts,
     Float,
     Int,
     Model,
@@ -22,6 +27,7 @@ from autotune import (
     Run,
     Trainer,
     TrainerSpec,
+    Weights,
     hookimpl,
 )
 from autotune.builtin import toy
@@ -69,10 +75,11 @@ def good_many(recipes: Any, data: Data, runs: Any) -> Generator[dict[int, Epoch]
 class FakeTrainer(Trainer[FakeRecipe]):
     """Does what a test says."""
 
-    def __init__(self, fit: Fit, seconds: Any, many: Many) -> None:
+    def __init__(self, fit: Fit, seconds: Any, many: Many, look: Any) -> None:
         self._fit = fit
         self._many = many
         self._seconds = seconds
+        self._look = look
 
     def fit(self, recipe: FakeRecipe, data: Data, run: Run) -> Generator[Epoch, None, None]:
         """Hands over to the test's function."""
@@ -90,19 +97,31 @@ class FakeTrainer(Trainer[FakeRecipe]):
         """What the test says."""
         return self._seconds(recipe, data, run) if callable(self._seconds) else self._seconds
 
+    def screen(self, recipe: FakeRecipe, data: Data, run: Run) -> Any:
+        """What the test says."""
+        return self._look(recipe, data, run) if callable(self._look) else self._look
+
 
 class FakePlugin:
     """A plugin with the fake trainer and tiny images."""
 
     def __init__(
-        self, fit: Fit, seconds: Any, recipe: type[Recipe], first: Iterable[dict[str, Any]], many: Many, **spec: Any
+        self,
+        fit: Fit,
+        seconds: Any,
+        recipe: type[Recipe],
+        first: Iterable[dict[str, Any]],
+        many: Many,
+        look: Any = None,
+        **spec: Any,
     ) -> None:
         self.fit, self.seconds, self.recipe, self.first, self.many, self.spec = fit, seconds, recipe, first, many, spec
+        self.look = look
 
     @hookimpl
     def autotune_trainers(self) -> Iterable[TrainerSpec]:
         """Offers ``fake``."""
-        build = lambda: FakeTrainer(self.fit, self.seconds, self.many)  # noqa: E731
+        build = lambda: FakeTrainer(self.fit, self.seconds, self.many, self.look)  # noqa: E731
         metrics = ("accuracy", "cost", "log_loss", "macro_f1")
         return [
             TrainerSpec(
@@ -143,15 +162,84 @@ def plan(tmp_path: Path) -> Callable[..., Plan]:
         many: Many = good_many,
         batch: Any = 1,
         same: tuple[str, ...] = (),
+        look: Any = None,
+        recall: Any = None,
         **config: Any,
     ) -> Plan:
         plugins = Plugins()
-        plugins.register(FakePlugin(fit, seconds, offered, first, many, batch=batch, same=same), "fake")
+        plugins.register(FakePlugin(fit, seconds, offered, first, many, look, batch=batch, same=same), "fake")
         plugins.register(toy, "toy")
-        for observer in observers:
-            plugins.register(observer, "observer")
+        for number, observer in enumerate(observers):
+            plugins.register(observer, f"observer-{number}")
         asked = {"data": "tiny", "trainer": "fake", "name": "study", **config}
-        return resolve(StudyConfig(**asked), plugins, runs=runs or tmp_path)
+        return resolve(StudyConfig(**asked), plugins, runs=runs or tmp_path, recall=recall)
+
+    return make
+
+
+class NetRecipe(FakeRecipe):
+    """What the fake trainer is tuned on where it has backbones."""
+
+    backbone: Annotated[str, Choice(registry="backbones")] = Field(description="The network.")
+    unfreeze_share: Annotated[float, Float(0.0, 1.0)] = Field(0.25, description="Share of blocks.")
+
+
+class Net(Backbone):
+    """A backbone that is only named."""
+
+    def __init__(self, facts: Facts, weights: Weights | None = None) -> None:
+        self.facts, self.weights = facts, weights
+
+    def with_weights(self, weights: Weights | None) -> Backbone:
+        """The same with other weights."""
+        return Net(self.facts, weights)
+
+    def build(self, classes: int, **_: Any) -> Any:
+        """Never asked here."""
+        raise TypeError("never built here")
+
+    def blocks(self, module: Any) -> tuple[tuple[str, ...], ...]:
+        """None."""
+        return ()
+
+    def head(self, module: Any) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+
+class Nets(BackboneSource):
+    """Networks of any name; one of a later letter costs more."""
+
+    def names(self) -> list[str]:
+        """A few of them."""
+        return list("abcd")
+
+    def backbone(self, name: str) -> Backbone:
+        """One of them."""
+        cost = float(1 + "abcdefghijklmnopqrstuvwxyz".index(name))
+        return Net(Facts(name=f"net/{name}", params=1, blocks=3, input_size=32, cost=cost))
+
+    def fetch(self, name: str) -> Weights:
+        """Its weights, as if from a cache."""
+        return Weights(path=Path(f"/{name}"), digest=f"digest-{name}", source="hub")
+
+
+class NetPlugin:
+    """A plugin with those networks."""
+
+    @hookimpl
+    def autotune_backbones(self) -> Iterable[BackboneSourceSpec]:
+        """Offers ``net/a`` and so on."""
+        return [BackboneSourceSpec(name="net", summary="For tests.", build=Nets)]
+
+
+@pytest.fixture
+def netted(plan: Callable[..., Plan]) -> Callable[..., Plan]:
+    """Makes a plan for a study with candidates ``net/a`` to ``net/c``; keywords as for `plan`."""
+
+    def make(fit: Fit = good_fit, *, observers: Iterable[object] = (), **config: Any) -> Plan:
+        asked = {"backbones": ["net/a", "net/b", "net/c"], "offered": NetRecipe, "epochs": 2, **config}
+        return plan(fit, observers=[NetPlugin(), *observers], **asked)
 
     return make
 
