@@ -111,3 +111,51 @@ def split() -> Split:
 def coloured() -> Callable[..., Split]:
     """Makes a side of coloured images."""
     return make_coloured
+
+
+class Tower(torch.nn.Module):
+    """Five convolutional blocks with BatchNorm, one upon the other, and a linear head."""
+
+    def __init__(self, classes: int, drop: float) -> None:
+        super().__init__()
+        self.blocks = torch.nn.ModuleList(
+            torch.nn.Sequential(
+                torch.nn.Conv2d(8 if i else 3, 8, 3, 1 if i else 2, 1), torch.nn.BatchNorm2d(8), torch.nn.ReLU()
+            )
+            for i in range(5)
+        )
+        self.drop = torch.nn.Dropout(drop)
+        self.head = torch.nn.Linear(8, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits [N, C]."""
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.drop(x.mean((2, 3))))
+
+
+class TowerBackbone(SmallBackbone):
+    """A backbone of five blocks, with random weights."""
+
+    def __init__(self, weights: Weights | None = None) -> None:
+        self.facts = Facts(name="test/tower", params=3000, blocks=5, input_size=32, min_size=8)
+        self.weights = None
+
+    def with_weights(self, weights: Weights | None) -> Backbone:
+        """The same network."""
+        return self
+
+    def build(self, classes: int, *, drop: float = 0.0, **_: Any) -> Any:
+        """Builds the network."""
+        return Tower(classes, drop)
+
+    def blocks(self, module: Any) -> tuple[tuple[str, ...], ...]:
+        """The five convolutional blocks."""
+        names = list(module.state_dict())
+        return tuple(tuple(n for n in names if n.startswith(f"blocks.{i}.")) for i in range(5))
+
+
+@pytest.fixture
+def tower() -> TowerBackbone:
+    """A backbone of five blocks."""
+    return TowerBackbone()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from autotune.vision import (
     Images,
     Placement,
     Rates,
+    Schedule,
     Trained,
     averaged,
     capture,
@@ -16,28 +18,34 @@ from autotune.vision import (
     freeze,
     make_mix,
     make_optimizer,
+    make_penalties,
     restore,
     score,
     train_epoch,
 )
 
 
-def training(backbone, *, unfreeze=2, lr=0.01, opt="adamw", mixup=0.0, cutmix=0.0, notes=None):
+def training(
+    backbone, *, unfreeze=2, lr=0.01, opt="adamw", mixup=0.0, cutmix=0.0, notes=None, kind=None, l1=0.0, l2_sp=0.0
+):
     """A small network ready to train."""
     torch.manual_seed(0)
     module = Placement("cpu").module(backbone.build(3, drop=0.2))
     partition = freeze(module, backbone, unfreeze)
     live = {n: t for n, t in module.state_dict(keep_vars=True).items() if n in partition.trained}
-    rates = Rates(lr=lr, lr_blocks=lr, layer_decay=0.9, opt=opt, momentum=0.9, weight_decay=0.01)
+    rates = Rates(lr=lr, lr_blocks=lr, layer_decay=0.9, opt=opt, momentum=0.9, weight_decay=0.01, l1=l1, l2_sp=l2_sp)
+    optimizer = make_optimizer(module, partition, rates)
     return Trained(
         module=module,
         partition=partition,
-        optimizer=make_optimizer(module, partition, rates),
+        optimizer=optimizer,
         average=Average(live, 6),
         placement=Placement("cpu"),
         smoothing=0.05,
         mix=make_mix(mixup, cutmix, 3),
         warmup_steps=3,
+        schedule=None if kind is None else Schedule(kind=kind, steps_per_epoch=6, epochs=4, warmup=0.5),
+        penalties=make_penalties(optimizer),
         note=(notes if notes is not None else []).append,
         forward=module,
     )
@@ -58,7 +66,17 @@ def test_training_learns(backbone, split, preprocess, opt):
         assert score(evaluate(trained.module, images, Placement("cpu")), split.labels)["accuracy"] > 0.8
 
 
-@pytest.mark.parametrize("mix", [{}, {"mixup": 0.3}, {"cutmix": 1.0}, {"mixup": 0.3, "cutmix": 1.0}])
+@pytest.mark.parametrize(
+    "mix",
+    [
+        {},
+        {"mixup": 0.3},
+        {"cutmix": 1.0},
+        {"mixup": 0.3, "cutmix": 1.0},
+        {"kind": "cosine", "l1": 0.1},
+        {"kind": "onecycle", "l2_sp": 0.5},
+    ],
+)
 @pytest.mark.parametrize("opt", ["adamw", "sgd"])
 def test_a_restored_training_goes_on_bit_for_bit(backbone, split, preprocess, opt, mix):
     """Two epochs, saved and restored into a new network, then two more, equal four without a break."""
@@ -154,3 +172,37 @@ def test_halved_batches_have_the_gradients_of_whole_ones(backbone):
         _gradients(trained, (inputs,), targets)
         grads.append([p.grad.clone() for p in trained.module.parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*grads, strict=True))
+
+
+@pytest.mark.parametrize("kind", [None, "cosine"])
+def test_the_optimiser_has_the_rate_of_its_step(backbone, split, preprocess, kind):
+    """After an epoch every group's rate is its peak times the factor of the last step that was taken."""
+    trained = training(backbone, kind=kind)
+    run(trained, Images(split, preprocess, Placement("cpu"), seed=1), [0, 1])
+    expected = 1.0 if trained.schedule is None else trained.schedule(11)
+    assert trained.steps == 12
+    for group in trained.optimizer.param_groups:
+        assert group["lr"] == pytest.approx(group["peak"] * expected)
+
+
+def test_probabilities_of_one_are_labels(backbone, split, preprocess):
+    """Trained on labels written as probabilities, a network ends in the weights that the labels give."""
+    found = []
+    for soft in (None, np.eye(3, dtype=np.float32)[split.labels]):
+        trained = training(backbone, opt="sgd")
+        run(trained, Images(split, preprocess, Placement("cpu"), seed=1, soft=soft), range(2))
+        found.append({n: t.clone() for n, t in trained.module.state_dict().items()})
+    assert all(torch.allclose(found[0][n], found[1][n], rtol=0, atol=1e-5) for n in found[0])
+
+
+def test_probabilities_are_learned_and_not_the_labels(backbone, split, preprocess):
+    """Where the probabilities say the next class, that is what the network learns to say."""
+    soft = np.full((len(split), 3), 0.1, np.float32)
+    soft[np.arange(len(split)), (split.labels + 1) % 3] = 0.8
+    trained = training(backbone)
+    images = Images(split, preprocess, Placement("cpu"), seed=1, soft=soft)
+    assert next(iter(images.epoch(0, 16)))[1].dtype == torch.float32
+    run(trained, images, range(8))
+    said = evaluate(trained.module, images, Placement("cpu"))
+    assert (said.argmax(1) == (split.labels + 1) % 3).mean() > 0.8
+    assert said.max(1).mean() < 0.9

@@ -8,7 +8,19 @@ import torch
 from torch.nn import functional
 
 from autotune.errors import CheckpointError
-from autotune.vision import Average, HeadPlan, ManyHeads, Partition, Rates, averaged, derive, make_optimizer, set_rates
+from autotune.vision import (
+    Average,
+    HeadPlan,
+    ManyHeads,
+    Partition,
+    Rates,
+    Schedule,
+    averaged,
+    derive,
+    make_optimizer,
+    make_penalties,
+    set_rates,
+)
 from autotune.vision.headplans import LEAST, MOST, Dice
 from autotune.vision.images import shuffled
 
@@ -22,6 +34,13 @@ PLANS = {
     "adamw drop": HeadPlan(lr=0.01, weight_decay=0.1, momentum=0.8, drop=0.3, smoothing=0.1, horizon=9),
     "adamw drop more": HeadPlan(lr=0.03, drop=0.5, warmup_steps=20, horizon=3),
     "sgd drop": HeadPlan(lr=0.05, opt="sgd", momentum=0.95, weight_decay=0.02, drop=0.15),
+}
+FURTHER = {
+    "adamw l1": HeadPlan(lr=0.02, l1=0.1, weight_decay=0.01, warmup_steps=5, horizon=6),
+    "sgd l1 cosine": HeadPlan(
+        lr=0.1, opt="sgd", l1=0.02, schedule=Schedule(kind="cosine", steps_per_epoch=10, epochs=4, warmup=0.3)
+    ),
+    "adamw onecycle": HeadPlan(lr=0.05, schedule=Schedule(kind="onecycle", steps_per_epoch=10, epochs=4), horizon=3),
 }
 
 
@@ -58,8 +77,10 @@ def ordinary(plan, linear, data, epochs):
         opt=plan.opt,
         momentum=plan.momentum,
         weight_decay=plan.weight_decay,
+        l1=plan.l1,
     )
     optimizer = make_optimizer(linear, partition, rates)
+    penalties = make_penalties(optimizer)
     average = Average(linear.state_dict(keep_vars=True), plan.horizon)
     width = -(-(FEATURES + 1) // 16) * 16
     for epoch in range(epochs):
@@ -70,11 +91,14 @@ def ordinary(plan, linear, data, epochs):
                 draws = dice(len(part))[:, :FEATURES].double()
                 kept = (draws - LEAST) / (MOST - LEAST + 1) >= round(plan.drop * 2**16) / 2**16
                 inputs = inputs * kept / (1 - plan.drop)
-            set_rates(optimizer, min(1.0, (average.steps + 1) / max(1, plan.warmup_steps)))
+            warm = min(1.0, (average.steps + 1) / max(1, plan.warmup_steps))
+            set_rates(optimizer, warm if plan.schedule is None else plan.schedule(average.steps))
             loss = functional.cross_entropy(linear(inputs), labels[part], label_smoothing=plan.smoothing)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
+            if penalties is not None:
+                penalties()
             average.update()
     return average
 
@@ -85,10 +109,10 @@ def close(one, other, tolerance=1e-4):
     return all(torch.allclose(one[n], other[n], rtol=tolerance, atol=tolerance / 10) for n in one)
 
 
-@pytest.mark.parametrize("name", PLANS)
+@pytest.mark.parametrize("name", [*PLANS, *FURTHER])
 def test_one_head_is_the_ordinary_training(data, name):
     """Over four epochs a head and its average stay equal, to rounding, to torch's optimiser with autograd."""
-    plan, linear = PLANS[name], start()
+    plan, linear = (PLANS | FURTHER)[name], start()
     heads = ManyHeads([plan], [linear], "cpu")
     assert train(heads, data, (0, 4)) == [IMAGES] * 4
     average = ordinary(plan, linear, data, 4)
@@ -109,6 +133,18 @@ def test_a_head_does_not_feel_the_others(data):
         alone = ManyHeads([plan], [begin], "cpu")
         train(alone, data, (0, 3))
         assert close(together.capture(place, "fc"), alone.capture(0, "fc")), plan
+
+
+def test_schedules_and_l1_are_a_heads_own(data):
+    """Beside heads without them, those with schedules and L1 end as they do alone; with L1 some weights are zero."""
+    plans = [*FURTHER.values(), PLANS["adamw"], PLANS["sgd"]]
+    together = ManyHeads(plans, [start()] * len(plans), "cpu")
+    train(together, data, (0, 3))
+    for place, plan in enumerate(plans):
+        alone = ManyHeads([plan], [start()], "cpu")
+        train(alone, data, (0, 3))
+        assert close(together.capture(place, "fc"), alone.capture(0, "fc")), plan
+        assert bool((together.capture(place, "fc")["model/fc.weight"] == 0).any()) == (plan.l1 > 0)
 
 
 def test_a_head_that_left_changes_nothing_for_the_others(data):
@@ -153,14 +189,14 @@ def test_one_head_that_diverges_is_named_and_harms_no_other(data):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("name", ["adamw", "no momentum", "sgd drop"])
+@pytest.mark.parametrize("name", ["adamw", "no momentum", "sgd drop", "sgd l1 cosine"])
 def test_a_restored_head_goes_on_bit_for_bit(data, name, bias):
     """Two epochs, saved and restored into a new head, then two more, equal four without a break."""
-    whole = ManyHeads([PLANS[name]], [start(bias=bias)], "cpu")
+    whole = ManyHeads([(PLANS | FURTHER)[name]], [start(bias=bias)], "cpu")
     train(whole, data, (0, 4))
-    first = ManyHeads([PLANS[name]], [start(bias=bias)], "cpu")
+    first = ManyHeads([(PLANS | FURTHER)[name]], [start(bias=bias)], "cpu")
     train(first, data, (0, 2))
-    second = ManyHeads([PLANS[name]], [start(9, bias=bias)], "cpu")
+    second = ManyHeads([(PLANS | FURTHER)[name]], [start(9, bias=bias)], "cpu")
     second.restore(0, first.capture(0, "a.fc"), "a.fc", first.steps(0))
     train(second, data, (2, 4))
     one, two = whole.capture(0, "a.fc"), second.capture(0, "a.fc")

@@ -86,3 +86,28 @@ def test_mixing_keeps_the_memory_layout():
     for mix in (Mix(classes=8, mixup=0.4), Mix(classes=8, cutmix=1.0), Mix(classes=8, brightness=0.1)):
         (mixed,), _ = mix((maps,), torch.arange(8))
         assert mixed.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("recipe", [{"mixup": 0.4}, {"cutmix": 1.0}])
+def test_probabilities_are_mixed_as_labels_are(recipe):
+    """Labels written as probabilities of 1 give the same batch and targets; others are mixed by the same share."""
+    mix = Mix(classes=8, **recipe)
+    inputs, labels = batch((3, 6, 6))
+    torch.manual_seed(3)
+    expected = mix(inputs, labels)
+    torch.manual_seed(3)
+    found = mix(inputs, torch.nn.functional.one_hot(labels, 8).float())
+    assert torch.equal(found[0][0], expected[0][0])
+    assert torch.equal(found[1], expected[1])
+    soft = torch.rand(8, 8, generator=torch.Generator().manual_seed(0)).softmax(1)
+    torch.manual_seed(3)
+    _, wanted = mix(inputs, soft)
+    share = expected[1][3, 3]
+    torch.testing.assert_close(wanted[3], share * soft[3] + (1 - share) * soft[2])
+
+
+def test_probabilities_pass_what_mixes_nothing():
+    """Brightness leaves targets as they are, whatever they are."""
+    soft = torch.rand(8, 4).softmax(1)
+    _, wanted = Mix(classes=4, brightness=0.1)(batch((3, 6, 6))[0], soft)
+    assert wanted is soft
