@@ -18,7 +18,7 @@ def test_every_key_without_a_default_has_an_example():
     StudyConfig.model_validate({"data": "x", **EXAMPLES})
 
 
-@pytest.mark.parametrize("trainer", ["toy", "classify"])
+@pytest.mark.parametrize("trainer", ["toy", "classify", "multitask"])
 def test_every_key_and_every_range_stands_in_the_draft(tmp_path, trainer):
     """The draft shows each key with its description, and what the trainer searches."""
     write_draft(tmp_path / "study.toml", "digits", [f"trainer={trainer}", "metric=macro_f1"])

@@ -96,3 +96,12 @@ def test_the_first_of_equals_is_best():
     assert objective.best([("a", {"log_loss": 1}), ("b", {"log_loss": 1})]) == "a"
     assert objective.best([("a", {"log_loss": math.nan}), ("b", {"log_loss": 9})]) == "b"
     assert objective.best([]) is None
+
+
+def test_a_metric_of_a_task_is_better_where_the_plain_one_is():
+    """``pets/accuracy`` rises and ``pets/log_loss`` falls; one that nobody knows still needs its direction."""
+    assert Goal.of("pets/accuracy") == Goal("pets/accuracy", "maximize")
+    assert Goal.of("pets/log_loss").direction == "minimize"
+    assert Goal.of("pets/accuracy:minimize") == Goal("pets/accuracy", "minimize")
+    with pytest.raises(autotune.UsageError, match="is not one of"):
+        Goal.of("pets/latency")

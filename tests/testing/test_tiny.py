@@ -7,7 +7,7 @@ import pytest
 
 import autotune
 from autotune.images import read_image
-from autotune.testing import MemorySource, tiny_data, tiny_folder, tiny_images
+from autotune.testing import MemorySource, tiny_data, tiny_folder, tiny_images, tiny_tasks
 
 
 def test_the_seed_decides():
@@ -37,6 +37,15 @@ def test_data_is_what_a_trainer_is_given():
     assert task.val.image(11).shape == (9, 9, 3)
     assert task.profile.images == 32
     assert task.profile.imbalance == 1
+
+
+def test_tasks_are_named_and_unlike():
+    """Two tasks with names, classes and sizes of their own share no image."""
+    many, few = tiny_tasks().tasks
+    assert (many.name, few.name) == ("many", "few")
+    assert (len(many.classes), len(few.classes)) == (3, 2)
+    assert len(few.train) < len(many.train)
+    assert not {*many.train.ids, *many.val.ids} & {*few.train.ids, *few.val.ids}
 
 
 def test_folders_hold_the_same_images(tmp_path):
