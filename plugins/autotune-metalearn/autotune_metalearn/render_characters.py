@@ -143,7 +143,7 @@ class _Face:
     def __init__(self, path: Path, size: int) -> None:
         self.name = path.stem
         self._size = size
-        self._font = ImageFont.truetype(path, round(_SHARE * size), layout_engine=ImageFont.Layout.BASIC)
+        self._font = ImageFont.FreeTypeFont(path, round(_SHARE * size), layout_engine=ImageFont.Layout.BASIC)
         self._absent = self._ink(ABSENT)
 
     def draw(self, character: str) -> Image.Image | None:
