@@ -119,8 +119,8 @@ def _places(data: Places | None) -> list[str]:
     studies = [place for place in places if study_file(Path(place)) is not None]
     if len(places) > 1 and studies:
         raise UsageError(
-            f"{studies[0]}: is a study, and stands beside {len(places) - 1} other places",
-            hint="give the study alone, or the places of its images",
+            f"{studies[0]}: is a study, and no place of images beside others",
+            hint="give the study alone, or only places of images",
         )
     return places
 

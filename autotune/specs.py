@@ -41,7 +41,8 @@ class TrainerSpec:
         recipe: Its hyperparameters; must have a field ``backbone`` if it uses one.
         build: Makes the trainer; imports what it needs.
         metrics: What every epoch with metrics reports.
-        tasks: Whether it takes one task or many.
+        tasks: Whether it takes one task or many. With several, each score is reported as ``TASK/accuracy`` beside the
+            one that the study optimises, e.g. their mean, and `autotune.Model.task` gives each task's model.
         batch: How many recipes `Trainer.fit_many` takes at once, or a function from the first recipe of a batch,
             resolved, to that number. Where it is 1, `Trainer.fit` is asked.
         same: Fields that are equal within a batch; they come from its first recipe.

@@ -56,7 +56,7 @@ def test_several_places_are_several_tasks(study):
     config, _ = read_request(["cats", Path("dogs")], ["trainer=multitask"])
     assert config.data == ("cats", "dogs")
     assert read_request(("cats",), [])[0].data == "cats"
-    with pytest.raises(UsageError, match="runs/x: is a study, and stands beside 1 other"):
+    with pytest.raises(UsageError, match="runs/x: is a study, and no place of images"):
         read_request(["cats", "runs/x"], [])
 
 
