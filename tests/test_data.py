@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -29,6 +31,16 @@ def test_a_part_of_a_split_is_a_split() -> None:
     assert (part.ids, part.keys, part.labels.tolist()) == (("cc", "aa"), ("3", "1"), [0, 0])
     assert int(part.image(0)[0, 0, 0]) == 3
     assert len(SPLIT.take([])) == 0
+
+
+def test_a_part_keeps_what_its_images_teach() -> None:
+    """The probabilities of a side follow their images; a side without them stays without."""
+    soft = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], dtype=np.float32)
+    part = replace(SPLIT, soft=soft).take([2, 0])
+    assert part.soft is not None
+    assert np.array_equal(part.soft, soft[[2, 0]])
+    assert SPLIT.soft is None
+    assert SPLIT.take([1]).soft is None
 
 
 def test_imbalance_is_largest_over_smallest() -> None:

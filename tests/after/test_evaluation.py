@@ -61,3 +61,22 @@ def test_without_a_model_nothing_is_opened(folder):
     with pytest.raises(autotune.StudyError, match="no best model yet"):
         autotune.evaluate(folder, unlock_test=True)
     assert not (folder / "ledger.jsonl").exists()
+
+
+def test_augmentation_at_test_time_is_on_record(folder):
+    """With crops the scores are those of the averaged predictions, and result and ledger say how they came about."""
+    found = autotune.evaluate(folder, unlock_test=True, tta="crops")
+    test = reopen_data(folder).holdout.test
+    predicted = autotune.load(folder).predict([test.image(i) for i in range(len(test))], "crops")
+    assert found.accuracy == pytest.approx((predicted.argmax(axis=1) == test.labels).mean())
+    assert found.tta == "crops"
+    assert autotune.evaluate(folder, unlock_test=True).tta == "none"
+    lines = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    assert [line["tta"] for line in lines] == ["crops", "none"]
+
+
+def test_an_unknown_augmentation_opens_nothing(folder):
+    """A misspelt augmentation is refused before the test set is touched."""
+    with pytest.raises(autotune.UsageError, match="tta='crop'"):
+        autotune.evaluate(folder, unlock_test=True, tta="crop")
+    assert not (folder / "ledger.jsonl").exists()

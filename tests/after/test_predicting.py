@@ -61,3 +61,13 @@ def test_top_is_at_least_one(images, study):
     """Naming no class at all is refused."""
     with pytest.raises(autotune.UsageError, match="top=0"):
         list(predict_files(study.best.load(), [images], top=0))
+
+
+def test_opinions_are_averaged_where_that_is_asked_for(images, study):
+    """With ``tta`` a file's probability is the model's own with it."""
+    model = study.best.load()
+    (found,) = predict_files(model, [images / "b.png"], tta="flip")
+    row = model.predict([autotune.read_image(images / "b.png")], "flip")[0]
+    assert found.probability == pytest.approx(float(row.max()))
+    with pytest.raises(autotune.UsageError, match="tta='no'"):
+        list(predict_files(model, [images], tta="no"))

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import autotune
+from autotune.model import AVERAGINGS
 
 TRIAL = {"number", "state", "value", "recipe", "sampled", "metrics", "curve", "failure", "reason", "seconds", "epochs"}
 
@@ -107,6 +108,18 @@ def test_evaluate(call, folder):
     assert "2 times" not in call("status", folder).out
 
 
+def test_averaged_predictions(call, folder, tmp_path):
+    """``--tta`` of predict and evaluate takes every way to average, and says which it was; others are refused."""
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "a.png")
+    for tta in AVERAGINGS:
+        assert call("predict", folder, "a.png", "--tta", tta).code == 0
+        assert call("evaluate", folder, "--unlock-test", "--tta", tta, "--json").json["tta"] == tta
+    assert "test-time augmentation flip" in call("evaluate", folder, "--unlock-test", "--tta", "flip").out
+    said = call("predict", folder, "a.png", "--tta", "rotate")
+    assert said.code == 2
+    assert "rotate" in said.err
+
+
 def test_show(call, folder):
     """The resolved plan of a search that was not begun, and of a study; nothing is written."""
     said = call("show", "digits", "trainer=toy", "space.lr.high=0.5", "fixed.size=4", "--trials", "3", "--name", "new")
@@ -142,7 +155,9 @@ def test_what_init_comments_out_can_be_commented_in(call):
     call("init", "digits", "trainer=toy")
     lines = Path("study.toml").read_text().splitlines()
     keys = [line.removeprefix("# ") if re.match(r"# \w+ = ", line) else line for line in lines]
-    keys = [line for line in keys if not line.startswith(("backbones", "learn_from", "recipe", "teacher", "trial_seed"))]
+    keys = [
+        line for line in keys if not line.startswith(("backbones", "learn_from", "recipe", "teacher", "trial_seed"))
+    ]
     Path("study.toml").write_text("\n".join(keys))
     said = call("show", "study.toml")
     assert said.code == 0, said.err
