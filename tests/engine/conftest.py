@@ -182,6 +182,12 @@ class NetRecipe(FakeRecipe):
 
     backbone: Annotated[str, Choice(registry="backbones")] = Field(description="The network.")
     unfreeze_share: Annotated[float, Float(0.0, 1.0)] = Field(0.25, description="Share of blocks.")
+    unfreeze: int | None = Field(None, description="Filled in.")
+
+    def resolve(self, backbone: Facts | None) -> NetRecipe:
+        """Turns the share into a number of blocks."""
+        blocks = 0 if backbone is None else backbone.blocks
+        return self.model_copy(update={"unfreeze": round(self.unfreeze_share * blocks)})
 
 
 class Net(Backbone):
