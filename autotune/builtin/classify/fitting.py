@@ -199,7 +199,7 @@ class Fitting:
 
         while goes_on(self.run.epochs):
             blocks, until = self.openings.at(at), self.openings.until(at, self.run.epochs)
-            if len(self.openings.pairs) > 1:
+            if self.openings.last > 0:
                 self.run.note(f"{blocks} of {len(self.partition.blocks)} blocks are trained from epoch {at:g} on")
             feed, check = self.open(blocks, until - at)
             compiling, first = Compiling(self.recipe.compile, self.placement, self.run.note), done

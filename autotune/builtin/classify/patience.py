@@ -61,7 +61,7 @@ class Patience:
         if self.over(at) and at < self._run.epochs - _SLACK:
             self._run.note(
                 f"ended by itself after {at:g} of {self._run.epochs} epochs: its {SCORE} on validation images has not "
-                f"fallen below {self._best:.4g} for {self._patience}"
+                f"fallen below {self._best:.4g} for {self._patience} epochs"
             )
 
     def over(self, at: float) -> bool:

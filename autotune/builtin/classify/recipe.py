@@ -54,7 +54,8 @@ class ClassifyRecipe(Recipe):
         0.0,
         ge=0,
         description="L1 penalty on the trained weights, not on biases and norms: after each step they move towards "
-        "zero by this times the rate, and those that are nearer become zero. 0 is off.",
+        "zero by this times the rate, and those that are nearer become zero (so do averages, with ema_epochs=0). 0 is "
+        "off.",
     )
     l2_sp: float = Field(
         0.0,
@@ -106,8 +107,8 @@ class ClassifyRecipe(Recipe):
     sched: Literal["constant", "cosine", "onecycle", "step"] = Field(
         "constant",
         description="What the rates do after the warm-up: stay, for which averaged weights make up; fall along half a "
-        "cosine; rise and fall once (no warm-up); fall every decay_epochs. All but constant and step are tied to the "
-        "length of the training, so that early epochs of long and short trials do not compare.",
+        "cosine; rise and fall once (no warm-up); fall every decay_epochs. Cosine and onecycle are tied to the length "
+        "of the training: early epochs of long and short trials do not compare. The head's own phase stays constant.",
     )
     decay_epochs: float = Field(7.0, gt=0, description="Epochs between two falls of sched=step.")
     decay_rate: float = Field(0.1, gt=0, le=1, description="Factor of each fall of sched=step.")
