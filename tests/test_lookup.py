@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ import autotune
 from autotune.builtin import classify, policies, timm, torchvision, toy
 from autotune.checkpoint import write_checkpoint
 from autotune.errors import CheckpointError, StudyError, UnknownName, UsageError, WeightsUnavailable
-from autotune.lookup import architecture, open_checkpoint, resolve_backbone
+from autotune.lookup import architecture, load_model_of, open_checkpoint, resolve_backbone
 from autotune.plugins import Plugins
 from autotune.unchanged import check_unseen
 
@@ -221,3 +222,37 @@ def test_somebody_elses_json_beside_weights_says_nothing(plugins, tmp_path):
     save_file({k: v.contiguous() for k, v in module.state_dict().items()}, path)
     path.with_suffix(".json").write_text(json.dumps({"author": "somebody"}))
     assert resolve_backbone(f"{NET}@{path}", plugins).weights.classes is None
+
+
+class Plain(autotune.Model):
+    """A model whose trainer knows nothing of temperatures."""
+
+    classes = ("a", "b")
+
+    def logits(self, images):
+        """Nothing is known of any image."""
+        return np.zeros((len(images), 2), np.float32)
+
+    def state(self):
+        """Nothing."""
+        return {}, {}
+
+
+class PlainTrainer(autotune.Trainer[autotune.Recipe]):
+    """Loads that model."""
+
+    def fit(self, recipe, data, run):
+        """Trains nothing."""
+        yield from ()
+
+    def load(self, checkpoint, device="cpu"):
+        """The model, as it always is."""
+        return Plain()
+
+
+@pytest.mark.parametrize(("facts", "temperature"), [({"temperature": 2.5}, 2.5), ({}, 1.0)])
+def test_a_model_has_the_temperature_that_it_was_given(tmp_path, facts, temperature):
+    """What was fitted after training holds for every trainer's model, whether or not the trainer reads it."""
+    spec = autotune.TrainerSpec(name="plain", summary="Plain.", recipe=autotune.Recipe, build=PlainTrainer)
+    checkpoint = autotune.Checkpoint(path=tmp_path / "model.safetensors", facts=facts)
+    assert load_model_of(spec, checkpoint, "cpu").temperature == temperature

@@ -1,1 +1,1 @@
-"""After the search: the choice among finalists, the model handed over, predictions, and the locked test set."""
+"""After the search: the choice among finalists, what improves it, the model handed over, and the locked test set."""
