@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from autotune import Run
@@ -44,7 +45,7 @@ class Patience:
         Args:
             at: Epochs done there.
         """
-        facts = {} if self._run.resume is None else self._run.resume.facts
+        facts: Mapping[str, Any] = {} if self._run.resume is None else self._run.resume.facts
         if self._patience is None or "patience" not in facts:
             self._at = at
             return
