@@ -120,3 +120,8 @@ def test_the_facts_that_come_with_autotune_are_what_a_survey_finds() -> None:
     assert shipped["surveys"].keys() == set(TorchvisionSource().names())
     for name in ("squeezenet1_1", "vit_b_32"):
         assert survey(name) == Survey.from_json(shipped["surveys"][name])
+
+
+def test_backbones_know_how_well_their_weights_do() -> None:
+    """The top-1 accuracy that torchvision publishes with its best weights."""
+    assert TorchvisionSource().backbone("resnet50").facts.imagenet == pytest.approx(0.80858)
