@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import autotune
 from autotune.testing import tiny_folder
 
 TOY = ("trainer=toy", "epochs=3")
@@ -94,3 +95,30 @@ def test_a_study_where_every_trial_fails(call):
     said = call("search", "digits", *TOY, "fixed.lr=1e30", "fixed.opt=sgd", "--trials", "2", "--quiet")
     assert said.code != 0
     assert "diverged" in said.err or "failed" in said.err
+
+
+def test_learning_from_past_studies(call):
+    """Earlier studies are named with their weights, and their best recipes come after the first one."""
+    tiny_folder(Path("images"))
+    tiny_folder(Path("more"), seed=1)
+    assert call("search", "images", *TOY, "pruner=none", "--trials", "4", "--quiet").code == 0
+    before = {t.recipe["lr"] for t in autotune.open("runs/images").trials}
+    said = call("search", "more", *TOY, "--trials", "3", "--learn-from", "runs")
+    assert said.code == 0, said.err
+    assert "learns from runs/images, as far as they relate to this study" in said.out
+    assert "past study runs/images: weight 0.9" in said.err or "past study runs/images: weight 1.00" in said.err
+    study = autotune.open("runs/more")
+    assert len(study.trials) == 3
+    assert {t.recipe["lr"] for t in study.trials} <= before
+    assert call("search", "more", *TOY, "--trials", "3", "--learn-from", "runs", "--quiet").code == 0
+    assert call("show", "images", *TOY, "--learn-from", "runs", "--name", "x").code == 0
+
+
+def test_a_place_without_finished_studies(call):
+    """Nothing to learn from is an error with a remedy, and no study begins."""
+    tiny_folder(Path("images"))
+    for place, told in (("nowhere", "there is no such folder"), ("images", "holds no finished study")):
+        said = call("search", "images", *TOY, "--trials", "1", "--learn-from", place)
+        assert said.code == 5
+        assert told in said.err
+    assert not Path("runs").exists()
