@@ -58,8 +58,8 @@ def step_terms(plans: Sequence[HeadPlan], steps: Sequence[int], count: int) -> n
     """What changes from step to step, [count, terms, heads].
 
     For AdamW: the factor of the decay, what is added to the root of the squared gradients, the rate, the weight of the
-    newest in the average, and how near to zero a weight becomes zero; for SGD the last three. The corrections of AdamW's
-    bias are moved into them.
+    newest in the average, and how near to zero a weight becomes zero; for SGD the last three. The corrections of
+    AdamW's bias are moved into them.
     """
     t = np.asarray(steps)[None, :] + np.arange(1, count + 1)[:, None].astype(np.float64)
     rate = np.array([plan.lr for plan in plans]) * _factors(plans, t)
