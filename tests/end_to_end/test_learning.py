@@ -1,4 +1,4 @@
-"""Candidates are looked at, and later studies learn from earlier ones, with real networks and nothing but the command."""
+"""Candidates are looked at, and a later study learns from an earlier one: real networks, nothing but the command."""
 
 from __future__ import annotations
 
