@@ -75,6 +75,8 @@ def screen(context: Context) -> tuple[dict[str, Trial], dict[str, str]]:
         left = min(share - sum(t.seconds for t in known.values()), context.clock.left)
         if left < max(LEAST, _expected(plan, name, known)):
             missed[name] = OVER
+            if name in waiting:
+                _record(context, waiting[name], Ending(end="pruned", reason=OVER))
             continue
         _look(context, waiting.get(name) or _begun(context, name), left)
     return _known(context), missed
@@ -119,7 +121,7 @@ def _begun(context: Context, name: str) -> FrozenTrial:
 
 
 def _look(context: Context, frozen: FrozenTrial, left: float) -> None:
-    """Takes a look, and records what was seen; does nothing where a worker died after that was recorded."""
+    """Takes a look, and records how it ended; a look that was written down before a worker died is not taken again."""
     plan = context.plan
     number = frozen.user_attrs["number"]
     home = attempt.trial_folder(plan.path, number)
@@ -135,9 +137,15 @@ def _look(context: Context, frozen: FrozenTrial, left: float) -> None:
         ending = Ending(end="failed", failure=Failure(kind="lost", reason=reason))
     else:
         ending = _attempt(context, number, recipe, left)
+    _record(context, frozen, ending)
+
+
+def _record(context: Context, frozen: FrozenTrial, ending: Ending) -> None:
+    """Tells the journal and the observers how a look ended."""
+    number = frozen.user_attrs["number"]
     trial = optuna.trial.Trial(context.journal.screen, frozen._trial_id)
     if ending.failure is not None:
-        write_failure(home, ending.failure)
+        write_failure(attempt.trial_folder(context.plan.path, number), ending.failure)
     if trial.user_attrs.get("reason") != ending.reason:
         trial.set_user_attr("reason", ending.reason)
     if ending.end == "complete":

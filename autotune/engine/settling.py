@@ -33,7 +33,10 @@ def settle(context: Context) -> None:
     looks = "screened" not in plan.config.made and wanted(plan, context.trainer)
     if not looks and not plan.past:
         return
-    trials, missed = screen(context) if looks else ({}, {})
+    trials: Mapping[str, Trial] = {}
+    missed: Mapping[str, str] = {}
+    if looks:
+        trials, missed = screen(context)
     if context.signals.asked is not None:
         return
     seen = {name: trial.screening.score for name, trial in trials.items() if trial.screening is not None}
