@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.engine.context import Context
 from autotune.engine.learning import learn
@@ -13,9 +13,11 @@ from autotune.engine.pacing import cost
 from autotune.engine.screening import screen, wanted
 from autotune.engine.snapshot import read_study
 from autotune.engine.storage import SEARCH
-from autotune.plan import Plan
 from autotune.relations import Description, Relation, history, relate, with_learned
 from autotune.study import Trial
+
+if TYPE_CHECKING:
+    from autotune.plan import Plan
 
 
 def settle(context: Context) -> None:
