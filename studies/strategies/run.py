@@ -90,8 +90,11 @@ def write_images(folder: Path, per_class: int, seed: int) -> Path:
         return folder
     source = fashion_mnist()
     half = folder.with_suffix(".half")
-    read = {part: (source.read_idx(source.HOME / f"{part}-images-idx3-ubyte.gz"),
-                   source.read_idx(source.HOME / f"{part}-labels-idx1-ubyte.gz")) for part in ("train", "t10k")}  # fmt: skip
+    kinds = ("images-idx3", "labels-idx1")
+    read = {
+        part: tuple(source.read_idx(source.HOME / f"{part}-{kind}-ubyte.gz") for kind in kinds)
+        for part in ("train", "t10k")
+    }
     draw = np.random.default_rng(seed)
     places = np.arange(len(read["train"][1]))
     sides = {
