@@ -194,8 +194,8 @@ def make_pruner(name: str) -> Pruner:
 
 
 def score_at(trial: Trial, rung: float, objective: Objective) -> Mapping[str, float] | None:
-    """A trial's best scores up to a rung; None if it did not get there."""
-    if not trial.curve or trial.curve[-1].at + _SLACK < rung:
+    """A trial's best scores up to a rung; None if it has not got there. What ended by itself before keeps its scores."""
+    if not trial.curve or (trial.state != "complete" and trial.curve[-1].at + _SLACK < rung):
         return None
     return objective.best((p.metrics, p.metrics) for p in trial.curve if p.at <= rung + _SLACK and p.metrics)
 

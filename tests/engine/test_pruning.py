@@ -71,6 +71,14 @@ def test_only_rungs_decide():
     assert decide(running(9, *[0.1] * 6), *others).reason.startswith("at epoch 6")
 
 
+def test_what_ended_by_itself_keeps_its_score_at_later_rungs():
+    """A trial that is complete after three epochs, its patience over, is still one to beat at epoch six."""
+    others = [trial(i, 0.7, 0.8, 0.9) for i in range(3)]
+    assert decide(running(9, *[0.5] * 6), *others).reason.startswith("at epoch 6")
+    stopped = [trial(i, 0.7, 0.8, 0.9, state="pruned") for i in range(3)]
+    assert decide(running(9, *[0.5] * 6), *stopped) is None
+
+
 def test_a_partial_epoch_over_a_rung_decides_once():
     """Epochs need not be whole: the first one at or beyond a rung decides."""
     points = tuple(Point(at=a, metrics={"accuracy": 0.1}, images=1, seconds=1.0) for a in (1.5, 2.9, 4.2))
