@@ -194,7 +194,7 @@ def make_pruner(name: str) -> Pruner:
 
 
 def score_at(trial: Trial, rung: float, objective: Objective) -> Mapping[str, float] | None:
-    """A trial's best scores up to a rung, or up to its own end; None if it is still on its way there, or was stopped."""
+    """A trial's best scores up to a rung, or to its own end; None if it is still on its way there, or was stopped."""
     if not trial.curve or (trial.state != "complete" and trial.curve[-1].at + _SLACK < rung):
         return None
     return objective.best((p.metrics, p.metrics) for p in trial.curve if p.at <= rung + _SLACK and p.metrics)
