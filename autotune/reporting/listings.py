@@ -45,7 +45,7 @@ def cache(found: Contents) -> str:
 def _made_from(facts: Mapping[str, Any]) -> str:
     """What stands in the facts of an entry, as far as it can be read at a glance."""
     plainly = {k: v for k, v in facts.items() if isinstance(v, str | int | float) and v is not True and v is not False}
-    return ", ".join(str(v) if k in ("backbone", "data") else f"{k} {v}" for k, v in plainly.items()) or "-"
+    return ", ".join(str(v) if k in ("backbone", "what") else f"{k} {v}" for k, v in plainly.items()) or "-"
 
 
 def _sizes(facts: Facts) -> str:

@@ -206,7 +206,10 @@ class Boundaries:
             device=torch.device(self.placement.device).type,
             torch=torch.__version__,
         )
-        return key, {"what": self.cuts.name, "unfreeze": cut.unfreeze, "seen": seen, "images": len(images)}
+        shown = "unvaried" if view is None or images.policy is None else f"{images.policy.name} {view}"
+        size = images.preprocess.img_size
+        facts = {"backbone": self.cuts.name, "unfreeze": cut.unfreeze, "img_size": size, "view": shown}
+        return key, {**facts, "images": len(images)}
 
 
 class BoundaryFeed:

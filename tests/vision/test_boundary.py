@@ -141,6 +141,17 @@ def test_another_trial_finds_what_was_kept(backbone, split, preprocess, tmp_path
     assert not runs
 
 
+def test_one_of_several_views_is_not_all_of_them(backbone, split, preprocess, tmp_path):
+    """What is kept of one view leaves the others to be judged; with all of them kept there is nothing to judge."""
+    one = Training(backbone, split, preprocess, tmp_path, policy="flip-crop", views=2)
+    found = []
+    for view in (0, 1):
+        one.boundaries.arrays(one.images, one.cut, view, keep_going=yes)
+        keeping = one.boundaries.judge(one.images, one.cut, 4, keep_going=yes)
+        found.append(keeping.reason == "activations found in the cache")
+    assert found == [False, True]
+
+
 def test_a_deeper_boundary_is_computed_from_a_shallower_one(backbone, split, preprocess, tmp_path):
     """With the boundary beneath one block kept, the head's inputs come from there and equal the network's own."""
     one = Training(backbone, split, preprocess, tmp_path)

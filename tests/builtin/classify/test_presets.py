@@ -43,6 +43,15 @@ def test_candidates_that_disagree_keep_their_own_sizes():
     assert "img_size" not in presets(profile(28, 5000), [ANY, FIXED], "cpu").fixed
 
 
+def test_many_images_need_few_passes_for_the_head():
+    """The head takes about 2,500 steps: 20 passes over few images, as the recipe says, and 3 over 50,000."""
+    assert "head_epochs" not in presets(profile(28, 5000), [ANY], "cpu").fixed
+    chosen = presets(profile(28, 50_000), [ANY], "cpu")
+    assert chosen.fixed["head_epochs"] == 3
+    assert any(reason.startswith("head_epochs 3") for reason in chosen.reasons)
+    assert presets(profile(28, 10_000_000), [ANY], "cpu").fixed["head_epochs"] == 2
+
+
 def test_few_images_mean_small_batches():
     """A thousand images make batches of 32, a hundred thousand on a GPU batches of 128."""
     assert presets(profile(64, 1000), [ANY], "cpu").fixed["batch_size"] == 32
