@@ -83,9 +83,11 @@ def steepest(rates: Sequence[float], losses: Sequence[float]) -> float | None:
     """
     if len(rates) < UNSURE + 3:
         return None
-    slopes = np.gradient(np.asarray(losses), np.log(np.asarray(rates)))[UNSURE:]
-    place = int(slopes.argmin())
-    return float(rates[UNSURE + place]) if slopes[place] < 0 else None
+    heights, places = np.asarray(losses)[UNSURE - 1 :], np.log(np.asarray(rates))[UNSURE - 1 :]
+    # Between both neighbours: `numpy.gradient` finds a fall of the size of its rounding where there is none.
+    slopes = (heights[2:] - heights[:-2]) / (places[2:] - places[:-2])
+    steep = int(slopes.argmin())
+    return float(rates[UNSURE + steep]) if slopes[steep] < 0 else None
 
 
 def _batches(

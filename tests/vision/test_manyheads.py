@@ -38,7 +38,7 @@ PLANS = {
 FURTHER = {
     "adamw l1": HeadPlan(lr=0.02, l1=0.1, weight_decay=0.01, warmup_steps=5, horizon=6),
     "sgd l1 cosine": HeadPlan(
-        lr=0.1, opt="sgd", l1=0.02, schedule=Schedule(kind="cosine", steps_per_epoch=10, epochs=4, warmup=0.3)
+        lr=0.1, opt="sgd", l1=0.1, schedule=Schedule(kind="cosine", steps_per_epoch=10, epochs=4, warmup=0.3)
     ),
     "adamw onecycle": HeadPlan(lr=0.05, schedule=Schedule(kind="onecycle", steps_per_epoch=10, epochs=4), horizon=3),
 }
