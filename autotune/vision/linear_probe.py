@@ -46,6 +46,12 @@ def fit_linear(
     mean, deviation = moments(train)
     scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
     features = (train.detach().float() - mean) / scale
+    if not bool(torch.isfinite(features).all()):
+        # L-BFGS would fail at the first step on them, with an error that does not say so.
+        raise Diverged(
+            f"some of {len(train):,} features for logistic regression are not finite",
+            hint="leave the backbone out of backbones, or use another img_size",
+        )
     weight = torch.zeros(classes, features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(classes, device=features.device, requires_grad=True)
     optimizer = torch.optim.LBFGS(
