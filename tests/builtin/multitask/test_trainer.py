@@ -196,8 +196,8 @@ def test_diverging_has_its_name(tmp_path):
 
 
 def test_activations_are_kept_for_each_side_by_itself(tmp_path):
-    """A second trial finds what the frozen part said of every task's images."""
-    one = tiny(unfreeze=1, epochs=2)
+    """A second trial finds what the frozen part said of every task's images in the first one."""
+    one = tiny(unfreeze=1, epochs=2, head_epochs=0)
     first, second = one.run(tmp_path / "a"), one.run(tmp_path / "b")
     second.cache = first.cache
     one.fit(first)
