@@ -45,7 +45,7 @@ def lines_of(
     Args:
         error: What pydantic raised.
         model: What was validated; its fields are proposed for unknown keys.
-        also: Remedies for unknown top-level keys that are known elsewhere.
+        also: Remedies for unknown top-level keys that are known elsewhere; these are proposed too.
 
     Returns:
         Lines by the top-level key that they concern (``""`` for the whole), in order.
@@ -76,7 +76,7 @@ def _line(detail: ErrorDetails, loc: Sequence[str], model: type[BaseModel], also
     place = ".".join(loc)
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        known = _fields_at(loc[:-1], model)
+        known = [*_fields_at(loc[:-1], model), *(also if len(loc) == 1 else ())]
         remedy = also.get(place) or near_matches(loc[-1], known)
         return f"{place}: no such key; {remedy}"
     if kind == "missing":

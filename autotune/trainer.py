@@ -104,7 +104,7 @@ class RateCurve:
     Attributes:
         rates: Learning rates, rising.
         losses: The smoothed training loss at each of them.
-        suggested: The rate at which the loss falls fastest; None where it falls nowhere.
+        suggested: The rate around which the loss falls fastest; None where it does not fall for certain.
     """
 
     rates: tuple[float, ...]

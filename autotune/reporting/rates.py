@@ -22,7 +22,7 @@ def rates(curve: RateCurve, recipe: Recipe) -> str:
         return "\n".join([*lines, "no curve: the loss was not a finite number in the first step"])
     lines.append(plain(["lr", "loss", ""], _rows(curve)))
     if curve.suggested is None:
-        return "\n".join([*lines, "no rate is suggested: the loss falls nowhere"])
+        return "\n".join([*lines, "no rate is suggested: the loss falls nowhere by more than batches differ"])
     found = {"lr": curve.suggested}
     if {"lr", "lr_blocks"} <= values.keys():
         found["lr_blocks"] = curve.suggested * values["lr_blocks"] / values["lr"]
@@ -36,9 +36,11 @@ def _rows(curve: RateCurve) -> list[list[str]]:
     shown = set(range(0, count, -(-count // LINES))) | {count - 1}
     marked = None if curve.suggested is None else curve.rates.index(curve.suggested)
     low, high = min(curve.losses), max(curve.losses)
+    if curve.losses[0] > low:
+        high = min(high, 2 * curve.losses[0] - low)  # an explosion at the end would leave the fall no room
     rows = []
     for place in sorted(shown if marked is None else shown | {marked}):
-        share = (curve.losses[place] - low) / (high - low) if high > low else 0.0
+        share = min(1.0, (curve.losses[place] - low) / (high - low)) if high > low else 0.0
         bar = "#" * (1 + round((WIDTH - 1) * share)) + (" <- falls fastest" if place == marked else "")
         rows.append([f"{curve.rates[place]:.1e}", f"{curve.losses[place]:.4f}", bar])
     return rows

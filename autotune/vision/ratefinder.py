@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -22,8 +23,11 @@ MEMORY = 0.9
 """Share of the smoothed loss that is kept from step to step."""
 WORSE = 4.0
 """The test ends when the smoothed loss exceeds the best one by this factor."""
-UNSURE = 10
-"""First steps that suggest nothing: their smoothed loss is a mean of few batches."""
+REACH = 8
+"""Steps on either side over which a slope is measured, together about a decade of rates: batches differ by more than
+the loss falls from step to step."""
+SURE = 3.0
+"""Standard errors by which a slope differs from none."""
 
 
 def find_rates(
@@ -38,8 +42,9 @@ def find_rates(
 ) -> RateCurve:
     """Trains with rates that rise geometrically from 1e-6 to 1, and looks at where the loss falls fastest.
 
-    All rates keep their ratios; the curve names the head's. The loss is read from the device in every step: there are
-    few. The training is of no use afterwards.
+    All rates keep their ratios; the curve names the head's. Its losses are means over some steps on either side, so
+    that they fall where the loss does and not later. The loss is read from the device in every step: there are few.
+    The training is of no use afterwards.
 
     Args:
         trained: The training, with the optimiser's peak rates as they would be trained with.
@@ -57,37 +62,50 @@ def find_rates(
     torch.manual_seed(derive(seed, "rates"))
     rates: list[float] = []
     losses: list[float] = []
-    kept = 0.0
+    kept, best = 0.0, math.inf
     for step, (inputs, targets) in enumerate(_batches(feed, batch_size, steps, keep_going)):
         rate = LOWEST * (HIGHEST / LOWEST) ** (step / (steps - 1))
         set_rates(trained.optimizer, rate / lr)
         if trained.mix is not None:
             inputs, targets = trained.mix(inputs, targets)
-        kept = MEMORY * kept + (1 - MEMORY) * float(train_step(trained, inputs, targets))
-        smoothed = kept / (1 - MEMORY ** (step + 1))
-        if not math.isfinite(smoothed):
+        loss = float(train_step(trained, inputs, targets))
+        if not math.isfinite(loss):
             break
         rates.append(rate)
-        losses.append(smoothed)
-        if smoothed > WORSE * min(losses):
+        losses.append(loss)
+        kept = MEMORY * kept + (1 - MEMORY) * loss
+        smoothed = kept / (1 - MEMORY ** (step + 1))
+        best = min(best, smoothed)
+        if smoothed > WORSE * best:
             break
-    return RateCurve(rates=tuple(rates), losses=tuple(losses), suggested=steepest(rates, losses))
+    return RateCurve(rates=tuple(rates), losses=_means(losses), suggested=steepest(rates, losses))
 
 
 def steepest(rates: Sequence[float], losses: Sequence[float]) -> float | None:
-    """The rate at which the loss falls fastest over the rate's logarithm; None where it falls nowhere.
+    """The rate around which the loss falls fastest over the rate's logarithm; None where it falls nowhere for certain.
+
+    Around each rate a line is fitted to the losses.
 
     Args:
-        rates: Rising.
-        losses: The smoothed loss at each of them.
+        rates: Rising by equal factors.
+        losses: Of the batch at each of them, not smoothed.
     """
-    if len(rates) < UNSURE + 3:
+    if len(rates) <= 2 * REACH:
         return None
-    heights, places = np.asarray(losses)[UNSURE - 1 :], np.log(np.asarray(rates))[UNSURE - 1 :]
-    # Between both neighbours: `numpy.gradient` finds a fall of the size of its rounding where there is none.
-    slopes = (heights[2:] - heights[:-2]) / (places[2:] - places[:-2])
-    steep = int(slopes.argmin())
-    return float(rates[UNSURE + steep]) if slopes[steep] < 0 else None
+    around = np.lib.stride_tricks.sliding_window_view(np.asarray(losses), 2 * REACH + 1)
+    steps = np.arange(-REACH, REACH + 1)
+    heights = around - around[:, REACH : REACH + 1]  # a flat curve has a slope of exactly nothing
+    slopes = heights @ steps / (steps @ steps)
+    place = int(slopes.argmin())
+    off = heights[place] - heights[place].mean() - slopes[place] * steps
+    error = math.sqrt(float(off @ off) / (2 * REACH - 1) / float(steps @ steps))
+    return float(rates[REACH + place]) if slopes[place] < -SURE * error else None
+
+
+def _means(losses: Sequence[float]) -> tuple[float, ...]:
+    """The mean of each loss and those of some steps on either side, fewer at the ends."""
+    reach = REACH // 2
+    return tuple(statistics.fmean(losses[max(0, i - reach) : i + reach + 1]) for i in range(len(losses)))
 
 
 def _batches(
