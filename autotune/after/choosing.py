@@ -13,16 +13,33 @@ import numpy as np
 
 from autotune.after.finalists import Finalist
 from autotune.after.gate import Step
-from autotune.after.scores import Labels, Probabilities, probabilities_of
+from autotune.after.scores import Labels, Logits, Probabilities, logits_of, probabilities_of
 from autotune.checkpoint import Checkpoint, read_checkpoint
 from autotune.errors import CheckpointError
-from autotune.model import Model
+from autotune.model import Model, softmax
 from autotune.objective import DIRECTIONS, plain_metric
 from autotune.study import Trial
 
 if TYPE_CHECKING:
     from autotune.data import Dataset, Split
     from autotune.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What a finalist said of the images on which finalists are compared, and how long that took.
+
+    Attributes:
+        val: Its raw scores of the validation images [N, C].
+        select: Those of the select images [M, C].
+        setup: Seconds that it took to load it.
+        each: Seconds that it took for one image.
+    """
+
+    val: Logits
+    select: Logits
+    setup: float
+    each: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +54,7 @@ class Chosen:
         pooled: Its scores on val and select together, by which it was chosen; empty where val alone decided.
         scored: How many finalists were scored again.
         metrics: Its scores on the validation images, where it is no longer the finalist as the trainer scored it.
+        measured: What its scores come from, where it was scored and there is one task.
         steps: What was tried on the model after it was chosen; see `autotune.after.steps`.
     """
 
@@ -47,6 +65,7 @@ class Chosen:
     pooled: Mapping[str, float] = field(default_factory=dict)
     scored: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    measured: Measured | None = None
     steps: tuple[Step, ...] = ()
 
 
@@ -80,7 +99,8 @@ def choose(
             continue
         if not score:
             return Chosen(finalist=candidate, checkpoint=checkpoint, model=model)
-        entry = _score(plan, candidate, checkpoint, model)
+        entry = Chosen(finalist=candidate, checkpoint=checkpoint, model=model)
+        entry = _scored(plan.dataset, entry, setup=time.monotonic() - started)
         scored += 1
         if winner is None or plan.objective.better(entry.pooled, winner.pooled):
             winner = entry
@@ -114,32 +134,43 @@ def pooled_predictions(model: Model, sides: Sequence[Split]) -> tuple[Probabilit
     )
 
 
-def _score(plan: Plan, candidate: Finalist, checkpoint: Checkpoint, model: Model) -> Chosen:
-    select, pooled = finalist_scores(model, plan.dataset)
-    return Chosen(finalist=candidate, checkpoint=checkpoint, model=model, select=select, pooled=pooled)
+def _scored(dataset: Dataset, entry: Chosen, *, setup: float) -> Chosen:
+    began = time.monotonic()
+    select, pooled, logits = finalist_scores(entry.model, dataset)
+    measured = None
+    if len(logits) == 1:
+        val, on_select = logits[0]
+        each = (time.monotonic() - began) / max(1, len(val) + len(on_select))
+        measured = Measured(val=val, select=on_select, setup=setup, each=each)
+    return replace(entry, select=select, pooled=pooled, measured=measured)
 
 
-def finalist_scores(model: Model, dataset: Dataset) -> tuple[dict[str, float], dict[str, float]]:
-    """Scores on the select images, and on val and select pooled.
+def finalist_scores(
+    model: Model, dataset: Dataset
+) -> tuple[dict[str, float], dict[str, float], list[tuple[Logits, ...]]]:
+    """Scores on the select images, those on val and select pooled, and the raw scores that they come from.
 
     Of several tasks each score is there as ``task/metric``, and its mean over the tasks as ``metric``. On select there
-    is no mean where some tasks have no such side.
+    is no mean where some tasks have no such side. The raw scores are those of each task's val, and of its select where
+    it has one.
     """
     from autotune.vision.metrics import score, score_tasks
 
     tasks = dataset.data.tasks
     select: dict[str, dict[str, float]] = {}
     pooled: dict[str, dict[str, float]] = {}
+    logits: list[tuple[Logits, ...]] = []
     for task, holdout in zip(tasks, dataset.holdouts, strict=True):
         own = model if len(tasks) == 1 else model.task(task.name)
         sides = [task.val] if holdout.select is None else [task.val, holdout.select]
-        probabilities, labels = pooled_predictions(own, sides)
-        pooled[task.name] = score(probabilities, labels)
+        logits.append(tuple(logits_of(own, side) for side in sides))
+        parts = [softmax(found, own.temperature) for found in logits[-1]]
+        pooled[task.name] = score(np.concatenate(parts), np.concatenate([side.labels for side in sides]))
         if holdout.select is not None:
-            select[task.name] = score(probabilities[len(task.val) :], labels[len(task.val) :])
+            select[task.name] = score(parts[1], holdout.select.labels)
     if len(tasks) == 1:
-        return select.get(tasks[0].name, {}), pooled[tasks[0].name]
+        return select.get(tasks[0].name, {}), pooled[tasks[0].name], logits
     on_select = score_tasks(select) if select else {}
     if len(select) < len(tasks):
         on_select = {metric: value for metric, value in on_select.items() if "/" in metric}
-    return on_select, score_tasks(pooled)
+    return on_select, score_tasks(pooled), logits

@@ -115,10 +115,29 @@ class Gate:
         """Whether all that is optimised or limited can be computed from a model's probabilities."""
         return set(self.objective.metrics) <= DIRECTIONS.keys()
 
-    def has_time(self, models: int = 1) -> bool:
-        """Whether so many models can still be made and measured, and the last of them on the validation images too."""
-        needed = models * (self._setup + len(self.side) * self._each) + self._further * self._each
-        return self.until is None or time.monotonic() + needed <= self.until
+    def expect(self, *, setup: float, each: float) -> None:
+        """Tells how long a model takes, from what was measured elsewhere.
+
+        Args:
+            setup: Seconds to load one.
+            each: Seconds for one image.
+        """
+        self._setup, self._each = max(self._setup, setup), each
+
+    def has_time(self, models: int = 1, *, loads: int = 0, extra: int = 0) -> bool:
+        """Whether so many models can still be made and measured, and the last of them on the validation images too.
+
+        Args:
+            models: How many are made and measured.
+            loads: How many are loaded for that.
+            extra: Images that each of those that are made has to see besides.
+        """
+        images = models * (len(self.side) + extra) + self._further
+        return self.has_seconds((models + loads) * self._setup + images * self._each)
+
+    def has_seconds(self, seconds: float) -> bool:
+        """Whether so many seconds are left."""
+        return self.until is None or time.monotonic() + seconds <= self.until
 
     def measure(self, model: Model, *, setup: float = 0.0) -> Logits | None:
         """A model's raw scores [N, C] on these images; None where the time does not suffice.

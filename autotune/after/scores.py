@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,14 @@ def probabilities_of(model: Model, split: Split, *, batch: int = 128, tta: Avera
         for start in range(0, len(split), batch)
     ]
     return np.concatenate(parts) if parts else np.zeros((0, len(model.classes)), np.float32)
+
+
+@overload
+def logits_of(model: Model, split: Split, *, batch: int = 128) -> Logits: ...
+
+
+@overload
+def logits_of(model: Model, split: Split, *, batch: int = 128, until: float | None) -> Logits | None: ...
 
 
 def logits_of(model: Model, split: Split, *, batch: int = 128, until: float | None = None) -> Logits | None:

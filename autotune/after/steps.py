@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autotune.after.averaging import Ingredient, greedy_soup, mean_model
-from autotune.after.calibration import BINS, calibration_error, cross_fitted, fit_temperature
+from autotune.after.averaging import STATISTICS, Ingredient, greedy_soup, mean_model, moved_statistics
+from autotune.after.calibration import BINS, EVALUATIONS, calibration_error, cross_fitted, fit_temperature, log_loss
 from autotune.after.choosing import Chosen, load_trained
 from autotune.after.finalists import Finalist
 from autotune.after.gate import FEWEST, FOLDS, Gate, Rows, Step
-from autotune.after.scores import Logits, probabilities_of
+from autotune.after.scores import Logits, logits_of
 from autotune.errors import CheckpointError
 from autotune.model import Model, softmax
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CHECKPOINTS, SOUP, TEMPERATURE = "checkpoints", "soup", "temperature"
 NO_TIME = "the time did not suffice"
+MOMENT = 0.5
+"""Seconds that are spent even when the time is over: writing the model down takes longer."""
 
 
 class _OutOfTime(Exception):
@@ -54,8 +56,8 @@ def take_steps(plan: Plan, chosen: Chosen, candidates: Sequence[Finalist], *, de
     gate = Gate(plan.dataset, plan.objective, deadline=deadline)
     if not gate.enough:
         return _without(chosen, f"{len(gate.side)} {gate.name} images are fewer than {FEWEST}")
-    logits = gate.measure(chosen.model)
-    if logits is None or not gate.has_time(0):
+    logits = _raw_scores(gate, chosen)
+    if logits is None:
         return _without(chosen, NO_TIME)
     if not np.isfinite(logits).all():
         return _without(chosen, "the model's scores are not finite")
@@ -64,6 +66,15 @@ def take_steps(plan: Plan, chosen: Chosen, candidates: Sequence[Finalist], *, de
     course.make_soup(candidates)
     course.fit_temperature()
     return course.end()
+
+
+def _raw_scores(gate: Gate, chosen: Chosen) -> Logits | None:
+    """The chosen model's raw scores on the gate's images, from its choice where it was scored there."""
+    if chosen.measured is not None:
+        gate.expect(setup=chosen.measured.setup, each=chosen.measured.each)
+        return chosen.measured.select
+    found = gate.measure(chosen.model)
+    return found if gate.has_time(0) else None
 
 
 def _without(chosen: Chosen, why: str) -> Chosen:
@@ -87,6 +98,7 @@ class _Course:
     def __init__(self, plan: Plan, gate: Gate, chosen: Chosen, logits: Logits) -> None:
         self.plan, self.gate, self.chosen = plan, gate, chosen
         self.model, self.logits = chosen.model, logits
+        self.on_val = None if chosen.measured is None else chosen.measured.val
         self.called = _called(chosen.finalist.trial, chosen.finalist.point)
         self.steps: list[Step] = []
 
@@ -98,21 +110,28 @@ class _Course:
             return self._skip(CHECKPOINTS, f"trial {finalist.trial.number} has one checkpoint left")
         if not gate.comparable:
             return self._skip(CHECKPOINTS, "the metric is known to the trainer only")
-        if not gate.has_time(len(points)):
+        if not gate.has_time(loads=len(points) - 1):
             return self._skip(CHECKPOINTS, NO_TIME)
-        began = time.monotonic()
         trial = finalist.trial
         try:
-            parts = [self._ingredient(trial, point, self.plan.path / str(point.checkpoint)) for point in points]
+            parts = [
+                Ingredient.of(self.model, self.called)
+                if point == finalist.point
+                else self._ingredient(trial, point, self.plan.path / str(point.checkpoint))
+                for point in points
+            ]
         except CheckpointError as error:
             return self._skip(CHECKPOINTS, error.message)
+        if not gate.has_time(extra=self._seen_anew(parts)):
+            return self._skip(CHECKPOINTS, NO_TIME)
+        began = time.monotonic()
         model = self._mean(parts)
         logits = gate.measure(model, setup=time.monotonic() - began)
         if logits is None:
             return self._skip(CHECKPOINTS, NO_TIME)
         what = f"the mean of trial {trial.number}'s weights after {_list([f'{p.at:g}' for p in points])} epochs"
         if self._judge(CHECKPOINTS, what, logits, logits, epochs=[point.at for point in points]):
-            self.model, self.logits, self.called = model, logits, what
+            self._become(model, logits, what)
 
     def make_soup(self, candidates: Sequence[Finalist]) -> None:
         """The greedy soup of the finalists that share a backbone (Wortsman et al. 2022, arXiv:2203.05482)."""
@@ -123,7 +142,7 @@ class _Course:
         others = [c for c in candidates if c != own and _backbone(c.trial) == _backbone(own.trial)]
         if not others:
             return self._skip(SOUP, "no other finalist has the same backbone")
-        if not gate.has_time(len(others) + 1):
+        if not gate.has_time(len(others) + 1, loads=len(others)):
             return self._skip(SOUP, NO_TIME)
         parts = [Ingredient.of(self.model, self.called)]
         for other in others:
@@ -135,6 +154,8 @@ class _Course:
                 parts.append(part)
         if len(parts) < 2:
             return self._skip(SOUP, "no other finalist has weights of the same shapes")
+        if not gate.has_time(len(parts), extra=self._seen_anew(parts)):
+            return self._skip(SOUP, NO_TIME)
 
         @cache
         def logits_of_some(members: tuple[int, ...]) -> Logits:
@@ -167,13 +188,15 @@ class _Course:
             what = f"no mean of {_list([part.name for part in parts])} is better than the first of them"
             return self.steps.append(self._measured(SOUP, what, crossed, kept=False))
         if self._judge(SOUP, f"the mean of {_list(names)}", crossed, whole, models=names):
-            self.model, self.logits = self._mean([parts[i] for i in inside]), whole
+            self._become(self._mean([parts[i] for i in inside]), whole, "the soup")
 
     def fit_temperature(self) -> None:
         """One number that makes the model as sure as it is right (Guo et al. 2017, arXiv:1706.04599)."""
         gate, labels = self.gate, self.gate.side.labels
         if not np.isfinite(self.logits).all():
             return self._skip(TEMPERATURE, "the model's scores are not finite")
+        if not self._can_fit():
+            return self._skip(TEMPERATURE, NO_TIME)
         plain = softmax(self.logits, self.model.temperature)
         crossed = cross_fitted(self.logits, labels, gate.folds())
         before, after = gate.rated(plain), gate.rated(crossed)
@@ -208,7 +231,7 @@ class _Course:
         scores = gate.scores(self.logits, model.temperature)
         if gate.name == "val":
             return replace(self.chosen, model=model, metrics=scores, steps=tuple(self.steps))
-        on_val = probabilities_of(model, val)
+        on_val = softmax(logits_of(model, val) if self.on_val is None else self.on_val, model.temperature)
         both = np.concatenate([on_val, softmax(self.logits, model.temperature)])
         return replace(
             self.chosen,
@@ -218,6 +241,9 @@ class _Course:
             pooled=score(both, np.concatenate([val.labels, gate.side.labels])),
             steps=tuple(self.steps),
         )
+
+    def _become(self, model: Model, logits: Logits, called: str) -> None:
+        self.model, self.logits, self.called, self.on_val = model, logits, called, None
 
     def _judge(self, name: str, what: str, crossed: Logits, whole: Logits, **facts: Any) -> bool:
         """Records a mean of weights, and says whether it passes: better on all images, and where it was not fitted."""
@@ -247,6 +273,17 @@ class _Course:
 
     def _ingredient(self, trial: Trial, point: Point, path: Path) -> Ingredient:
         return Ingredient.of(load_trained(self.plan, trial, path)[1], _called(trial, point))
+
+    def _can_fit(self) -> bool:
+        """Whether a temperature can be fitted in time; what takes a moment only is done however late it is."""
+        began = time.monotonic()
+        log_loss(self.logits, self.gate.side.labels)
+        seconds = (time.monotonic() - began) * EVALUATIONS * FOLDS  # each of the folds has the other folds' images
+        return seconds < MOMENT or self.gate.has_seconds(seconds)
+
+    def _seen_anew(self, parts: Sequence[Ingredient]) -> int:
+        """Training images from which the mean's statistics of batches are computed."""
+        return min(STATISTICS, len(self.plan.dataset.data.task.train)) if moved_statistics(parts) else 0
 
     def _mean(self, parts: Sequence[Ingredient]) -> Model:
         plan = self.plan

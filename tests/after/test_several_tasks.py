@@ -71,7 +71,7 @@ def model(dataset):
 
 def test_finalists_compare_by_the_mean_over_tasks(dataset, model):
     """Scores are there for each task and as their mean; on select only for the task that has that side."""
-    select, pooled = finalist_scores(model, dataset)
+    select, pooled, _ = finalist_scores(model, dataset)
     assert pooled["right/accuracy"] == 1.0
     assert pooled["wrong/accuracy"] < 0.6
     assert pooled["accuracy"] == pytest.approx((pooled["right/accuracy"] + pooled["wrong/accuracy"]) / 2)
@@ -82,7 +82,7 @@ def test_finalists_compare_by_the_mean_over_tasks(dataset, model):
 def test_a_single_task_has_plain_scores(tmp_path, model):
     """Without other tasks no name stands before a metric."""
     alone = task_of("right", tmp_path, each=400, seed=1)
-    select, pooled = finalist_scores(model, alone)
+    select, pooled, _ = finalist_scores(model, alone)
     assert select["accuracy"] == pooled["accuracy"] == 1.0
     assert not [metric for metric in (*select, *pooled) if "/" in metric]
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import autotune
-from autotune.after import handover
+from autotune.after import handover, steps
 from autotune.after.choosing import choose
 from autotune.after.finalists import finalists
 from autotune.after.steps import later_points, take_steps
@@ -185,14 +185,41 @@ def test_the_temperature_travels_with_the_model(plan, study):
     assert again.best.select == facts["select"]
 
 
-def test_without_time_nothing_is_tried(plan, study):
-    """Past the deadline every step is left out, and says so."""
+def test_without_time_no_model_is_asked(plan, study, monkeypatch):
+    """Past the deadline no mean is tried; a temperature is fitted still, to what the choice knows of the model."""
+    for finalist in finalists(study):
+        rewrite(finalist.checkpoint, lambda weight: 20 * weight)
     candidates = finalists(study)
     chosen = choose(plan, candidates)
+    with monkeypatch.context() as patch:
+        patch.setattr(chosen.model, "logits", None)
+        after = take_steps(plan, chosen, candidates, deadline=time.monotonic())
+    assert all(step.what.startswith("not tried") for step in after.steps[:2])
+    assert after.steps[2].kept
+    assert after.model is chosen.model
+    for side, found in ((plan.dataset.data.task.val, after.metrics), (plan.dataset.holdout.select, after.select)):
+        assert score(predicted(after.model, side), side.labels) == pytest.approx(dict(found), abs=1e-5)
+
+
+def test_without_time_nothing_is_tried(plan, study):
+    """Past the deadline every step for which the model would have to be asked is left out, and says so."""
+    candidates = finalists(study)
+    chosen = dataclasses.replace(choose(plan, candidates), measured=None)
     after = take_steps(plan, chosen, candidates, deadline=time.monotonic())
     assert [step.what for step in after.steps] == ["not tried: the time did not suffice"] * 3
     assert after.model is chosen.model
     assert after.select == chosen.select
+
+
+def test_a_temperature_that_takes_long_needs_time(plan, study, monkeypatch):
+    """Where fitting takes more than a moment, as it would be with many images of many classes, it is left out too."""
+    candidates = finalists(study)
+    chosen = choose(plan, candidates)
+    monkeypatch.setattr(steps, "MOMENT", 0.0)
+    late = take_steps(plan, chosen, candidates, deadline=time.monotonic())
+    assert step_of(late, "temperature").what == "not tried: the time did not suffice"
+    early = take_steps(plan, chosen, candidates, deadline=time.monotonic() + 60)
+    assert step_of(early, "temperature").metric == "log_loss"
 
 
 def test_a_few_images_prove_nothing(plan, study):
