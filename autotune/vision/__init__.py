@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from autotune.vision.statistics import refresh_statistics as refresh_statistics
     from autotune.vision.tasks import TaskLoss as TaskLoss, Turns as Turns, task_columns as task_columns
     from autotune.vision.unfreezing import Openings as Openings, at_most as at_most, check_openings as check_openings
-    from autotune.vision.vectors import VectorFeed as VectorFeed, moments as moments
+    from autotune.vision.vectors import VectorFeed as VectorFeed, moments as moments, standard as standard
 
 _HOMES = {
     "arrays": "ArrayCache Arrays NoRoom fingerprint",
@@ -96,7 +96,7 @@ _HOMES = {
     "statistics": "refresh_statistics",
     "tasks": "TaskLoss Turns task_columns",
     "unfreezing": "Openings at_most check_openings",
-    "vectors": "VectorFeed moments",
+    "vectors": "VectorFeed moments standard",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

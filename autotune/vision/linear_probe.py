@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from autotune.errors import Diverged
-from autotune.vision.vectors import moments
+from autotune.vision.vectors import standard
 
 HISTORY = 10
 """Steps that L-BFGS looks back."""
@@ -20,12 +20,12 @@ def fit_linear(
     l2: float,
     iterations: int = 100,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Multinomial logistic regression by L-BFGS (Liu and Nocedal 1989), on features brought to mean 0, deviation 1.
+    """Multinomial logistic regression by L-BFGS (Liu and Nocedal 1989), on features brought to a like scale.
 
     What is minimised is the mean cross-entropy plus l2 / 2 times the sum of the squared weights on the standardised
-    features; the biases are free. That is scikit-learn's ``LogisticRegression(C=1 / (l2 * N))`` behind a
-    ``StandardScaler``, for three classes or more. The standardisation is folded into what is returned: the logits of
-    unchanged features are ``features @ weight.T + bias``.
+    features, see `autotune.vision.standard`; the biases are free. On those, that is scikit-learn's
+    ``LogisticRegression(C=1 / (l2 * N))``, for three classes or more. The standardisation is folded into what is
+    returned: the logits of unchanged features are ``features @ weight.T + bias``.
 
     Args:
         train: Features, floating point [N, D].
@@ -43,8 +43,7 @@ def fit_linear(
     """
     if len(train) == 0:
         raise ValueError("a linear probe needs features to learn from, and there are none")
-    mean, deviation = moments(train)
-    scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
+    mean, scale = standard(train)
     features = (train.detach().float() - mean) / scale
     if not bool(torch.isfinite(features).all()):
         # L-BFGS would fail at the first step on them, with an error that does not say so.

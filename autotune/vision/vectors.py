@@ -76,3 +76,23 @@ def moments(vectors: torch.Tensor | Rows) -> tuple[torch.Tensor, torch.Tensor]:
     mean = shift + first / count
     deviation = (second / count - (first / count).square()).clamp_(min=0).sqrt()
     return mean, torch.where(deviation <= FLAT * mean.abs(), torch.zeros_like(deviation), deviation)
+
+
+@torch.no_grad()
+def standard(vectors: torch.Tensor | Rows) -> tuple[torch.Tensor, torch.Tensor]:
+    """What brings features to mean 0 and to a like scale: `(vectors - mean) / scale`.
+
+    The scale is the root of a feature's variance plus the square of the mean deviation of all features that vary. By
+    its own deviation alone, a feature that hardly varies among a few training images, as many do behind a ReLU, would
+    outweigh all others in the first image in which it does.
+
+    Args:
+        vectors: Floating point [N, D], N of 1 or more, or what gives its rows.
+
+    Returns:
+        The mean and the scale, both float32 [D]; the scale is 1 where all features are constant.
+    """
+    mean, deviation = moments(vectors)
+    usual = deviation.sum() / (deviation > 0).sum().clamp(min=1)
+    scale = (deviation.square() + usual.square()).sqrt()
+    return mean, torch.where(scale > 0, scale, torch.ones_like(scale))

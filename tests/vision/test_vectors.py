@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autotune.vision import VectorFeed, moments, vectors
+from autotune.vision import VectorFeed, moments, standard, vectors
 
 
 class Listed:
@@ -78,3 +78,22 @@ def test_a_constant_feature_has_no_deviation(whole):
     assert deviation[2:4].tolist() == [0.0, 0.0]
     assert mean[2] == pytest.approx(0.1)
     assert bool((deviation[[0, 1, 4]] > 0.5).all())
+
+
+def test_like_features_are_standardised(whole):
+    """Features of one deviation get, but for one factor, mean 0 and deviation 1, wherever they lie."""
+    like = 30 * whole / whole.std(dim=0, correction=0) + torch.linspace(-5, 5, 5)
+    mean, scale = standard(like)
+    moved = (like - mean) / scale * 2**0.5
+    torch.testing.assert_close(moved.mean(dim=0), torch.zeros(5), rtol=0, atol=1e-5)
+    torch.testing.assert_close(moved.std(dim=0, correction=0), torch.ones(5))
+
+
+def test_what_hardly_varies_stays_small(whole):
+    """A feature that is nearly constant among the training images cannot drown the others in a new image."""
+    whole[:, 2] = 0.0
+    whole[7, 2] = 1e-4
+    mean, scale = standard(whole)
+    new = (torch.ones(5) - mean) / scale
+    assert float(new[2].abs()) < 2
+    assert standard(torch.full((4, 3), 7.0))[1].tolist() == [1.0, 1.0, 1.0]

@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 from autotune.builtin.probe.form import Form
-from autotune.vision import Rows, knn_probabilities, moments, prototypes
+from autotune.vision import Rows, knn_probabilities, moments, prototypes, standard
 from autotune.vision.vectors import in_order
 
 SCALE = 10.0
@@ -63,10 +63,11 @@ class Head(torch.nn.Module, ABC):
 
 
 class Standard(torch.nn.Module):
-    """Brings every feature to mean 0 and deviation 1, by the training images' moments.
+    """Brings every feature to mean 0 and to a like scale, by the training images' moments.
 
     One learning rate then suits the features of all backbones, as with the affine-free batch normalisation before
-    the linear probes of He et al. 2022 (arXiv:2111.06377); the moments stay fixed here.
+    the linear probes of He et al. 2022 (arXiv:2111.06377); here the moments stay fixed, and what hardly varies among
+    the training images stays small, see `autotune.vision.standard`.
 
     Args:
         features: How many there are.
@@ -82,10 +83,10 @@ class Standard(torch.nn.Module):
 
     @torch.no_grad()
     def begin(self, vectors: torch.Tensor | Rows) -> None:
-        """Takes the moments of the training images; a constant feature is only shifted."""
-        mean, deviation = moments(vectors)
+        """Takes the moments of the training images."""
+        mean, scale = standard(vectors)
         self.mean.copy_(mean)
-        self.scale.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
+        self.scale.copy_(scale)
 
     def forward(self, vectors: torch.Tensor) -> torch.Tensor:
         """Standardised vectors [N, D]."""

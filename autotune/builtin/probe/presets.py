@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from autotune import Facts, Presets, Profile
 
 SMALLEST, SMALL = 64, 96
-STEPS = 250
+STEPS = 100
 """Steps of an epoch, about: ten epochs of them fit a head on frozen features."""
 
 

@@ -121,9 +121,9 @@ def test_the_linear_head_is_handed_over_as_one_plain_layer():
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_standardised_features_have_no_scale(kind):
-    """Features that are stretched and moved begin as the same head."""
+    """Features that are stretched, all alike, and moved begin as the same head."""
     vectors, labels = some()
-    moved = vectors * torch.logspace(-1, 1, FEATURES) - 2
+    moved = 50 * vectors - torch.linspace(-2, 2, FEATURES)
     torch.testing.assert_close(
         begun(kind, moved, labels).standard(moved), begun(kind, vectors, labels).standard(vectors), rtol=0, atol=1e-3
     )
