@@ -48,3 +48,8 @@ def format_duration(seconds: float) -> str:
         count, whole = divmod(whole, _UNITS[unit])
         text += f"{count}{unit}" if count else ""
     return text if text and int(seconds) == seconds else f"{seconds!r}s" if "e" not in repr(seconds) else repr(seconds)
+
+
+def format_milliseconds(seconds: float) -> str:
+    """A short time for people, with the two digits that matter: ``0.31 ms``, ``24 ms``, ``120 ms``."""
+    return f"{float(f'{1000 * seconds:.2g}'):g} ms"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from autotune.durations import format_duration, parse_duration
+from autotune.durations import format_duration, format_milliseconds, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,9 @@ def test_any_time_is_written_so_that_it_can_be_read(seconds):
 def test_the_shortest_way_is_taken():
     """Ninety minutes are an hour and a half."""
     assert [format_duration(s) for s in (900, 5400, 90, 86400, 1.5)] == ["15m", "1h30m", "1m30s", "24h", "1.5s"]
+
+
+def test_short_times_are_told_in_milliseconds():
+    """Two digits matter, however long it takes, and none is written with an exponent."""
+    seconds = (0.00031, 0.0031, 0.0244557, 0.1234, 1.267)
+    assert [format_milliseconds(s) for s in seconds] == ["0.31 ms", "3.1 ms", "24 ms", "120 ms", "1300 ms"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from autotune.checking import backbone_field
+from autotune.durations import format_milliseconds
 from autotune.relations import ranks
 from autotune.space import Choice, Scalar
 from autotune.trainer import Screening
@@ -209,4 +210,4 @@ def _seen(candidate: Candidate) -> str:
     if look is None:
         return candidate.name if candidate.failed else f"{candidate.name}: {candidate.problem}"
     scores = ", ".join(f"{name} {score:.3f}" for name, score in look.scores.items())
-    return f"{candidate.name}: {scores}, {1000 * look.seconds:.2g} ms an image"
+    return f"{candidate.name}: {scores}, {format_milliseconds(look.seconds)} an image"

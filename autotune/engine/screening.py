@@ -42,6 +42,7 @@ SHARE = 0.1
 LEAST = 2.0
 """Seconds below which none is begun."""
 OVER = "not looked at, for looking at candidates may take a tenth of the time"
+CUT = "not looked at to the end, for looking at candidates may take a tenth of the time"
 
 
 def wanted(plan: Plan, trainer: Trainer[Any]) -> bool:
@@ -213,10 +214,11 @@ def _asked(context: Context, recipe: Recipe, run: AttemptRun) -> tuple[Ending, S
             return Ending(end="failed", failure=Failure(kind="plugin", reason=reason)), None
         return Ending(end="complete"), answer
     if run.watch.asked == "deadline":
-        return Ending(end="pruned", reason=OVER), None
+        return Ending(end="pruned", reason=CUT), None
     if run.watch.asked is not None or context.signals.asked is not None:
         return Ending(end="paused", reason=f"waits: {context.signals.asked} came"), None
-    return Ending(end="pruned", reason=f"{context.called} says nothing of it"), None
+    notes = attempt.read_attempt(run.folder, context.plan.path).notes
+    return Ending(end="pruned", reason=notes[-1] if notes else f"{context.called} says nothing of it"), None
 
 
 def _problem(answer: object) -> str | None:

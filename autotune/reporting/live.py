@@ -121,7 +121,7 @@ class Live(Tracker):
         """Shows how it ended; of a batch, how many ended how."""
         self._note(study)
         if trial.stage == "screen":
-            self._screen.event(f"looked at {screenings.line(trial)}")
+            self._screen.event(screenings.line(trial))
             return
         why = f": {trial.failure.kind}: {trial.failure.reason}" if trial.failure else ""
         why = why or (f": {trial.reason}" if trial.reason else "")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from autotune.durations import format_milliseconds
 from autotune.reporting.tables import cell, duration, markdown, plain
 from autotune.study import Study, Trial
 from autotune.trainer import Screening
 
 TEXT = (
-    "Every candidate was looked at once, as it is: quick classifiers on its features, scored on validation images. "
-    "These are no models' scores."
+    "Before the search candidates were looked at, as they are: quick classifiers on their features, scored on "
+    "validation images. These are no models' scores."
 )
 
 
@@ -34,15 +35,16 @@ def table(study: Study, shown: Sequence[Trial]) -> str:
 def line(trial: Trial) -> str:
     """One screening that has ended, in one line."""
     if trial.screening is not None:
-        return f"{backbone_of(trial)}: {told(trial.screening)}"
-    why = f"{trial.failure.kind}: {trial.failure.reason}" if trial.failure else trial.reason
-    return f"{backbone_of(trial)}: {why or trial.state}"
+        return f"looked at {backbone_of(trial)}: {told(trial.screening)}"
+    if trial.failure is not None:
+        return f"could not look at {backbone_of(trial)}: {trial.failure.kind}: {trial.failure.reason}"
+    return f"{backbone_of(trial)}: {trial.reason or trial.state}"
 
 
 def told(look: Screening) -> str:
     """Scores and cost, e.g. ``knn 0.81, linear 0.86, 3.1 ms an image``."""
     scores = [f"{name} {cell(score)}" for name, score in look.scores.items()]
-    return ", ".join([*scores, f"{1000 * look.seconds:.2g} ms an image"])
+    return ", ".join([*scores, f"{format_milliseconds(look.seconds)} an image"])
 
 
 def count(study: Study) -> str:
@@ -62,10 +64,10 @@ def _table(study: Study, shown: Sequence[Trial]) -> tuple[list[str], list[list[o
         look, backbone = looks[trial.number], backbone_of(trial)
         fate = ("searched" if backbone in searched else "left out") if settled else "-"
         scores = [None if look is None else look.scores.get(name) for name in names]
-        cost = None if look is None else 1000 * look.seconds
+        cost = None if look is None else format_milliseconds(look.seconds)
         why = f"{trial.failure.kind}: {trial.failure.reason}" if trial.failure else trial.reason or ""
         rows.append([trial.number, backbone, *scores, cost, duration(trial.seconds), fate, why])
-    return ["trial", "candidate", *names, "ms an image", "time", "then", "why"], rows
+    return ["trial", "candidate", *names, "an image", "time", "then", "why"], rows
 
 
 def _place(name: str, searched: Sequence[str]) -> int:

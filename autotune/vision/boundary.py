@@ -39,6 +39,9 @@ class Boundaries:
         cache: Where activations are kept.
         dtype: In which floating-point type they are kept and trained from; None keeps the one they have.
         note: Keeps a line with the trial.
+
+    Attributes:
+        on_the_way: Whether those on the way are looked for and kept: they are timed before, at every depth.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Boundaries:
     ) -> None:
         self.cuts, self.weights, self.placement, self.cache, self.dtype = cuts, weights, placement, cache, dtype
         self.note = note
+        self.on_the_way = True
         self._rungs: dict[int, list[Rung]] = {}
         self._without_room: set[str] = set()
 
@@ -106,6 +110,8 @@ class Boundaries:
         found = self.find(images, cut, view, keep_going=keep_going)
         if found is not None or self._named(images, cut, view)[0] in self._without_room:
             return found
+        if not self.on_the_way:
+            return self._build(images, cut, view, None, keep_going)
         rungs = self.rungs(images, cut.unfreeze)
         if self.dtype is not None:
             rungs = rungs[-1:]  # what is rounded leads to no other boundary than its own

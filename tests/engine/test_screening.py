@@ -224,6 +224,17 @@ def test_where_nobody_can_be_looked_at_all_stay(netted):
     assert study.screened[0].reason == "trainer 'fake' (plugin fake) says nothing of it"
 
 
+def test_a_trainer_says_why_it_says_nothing(netted):
+    """Its note is the reason that people are shown."""
+
+    def note(recipe, data, run):
+        run.note("not looked at: its head reads no vector")
+
+    study = run_search(netted(look=note, trials=1))
+    assert [t.reason for t in study.screened] == ["not looked at: its head reads no vector"] * 3
+    assert "net/a: not looked at: its head reads no vector: kept" in study.config["made"]["reasons"]
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -277,6 +288,7 @@ def test_a_look_that_takes_too_long_is_cut_short(netted):
     study = run_search(netted(look=obedient, trials=2, time=24.0))
     assert time.monotonic() - began < 6
     assert fates(study) == {"net/a": "pruned"}
+    assert study.screened[0].reason.startswith("not looked at to the end, for looking at candidates may take a tenth")
     assert study.config["backbones"] == ["net/a", "net/b", "net/c"]
 
 

@@ -15,6 +15,7 @@ from autotune.reporting.live import Live
 from autotune.reporting.numbers import counts, effects, ranking, seconds_by_state
 from autotune.reporting.records import study_record
 from autotune.reporting.report import report, trials_csv
+from autotune.reporting.screenings import line
 
 
 def screening(number, backbone, scores, *, state="complete", reason=None, failure=None):
@@ -48,7 +49,7 @@ def test_the_report_shows_every_candidate_once(screened):
     start = lines.index("## Candidates")
     rows = [line.strip("| ").split(" | ") for line in lines[start:] if line.startswith("| 1")][:4]
     assert [row[:2] for row in rows] == [["11", "timm/a"], ["10", "timm/b"], ["12", "timm/c"], ["13", "timm/d"]]
-    assert rows[0][2:7] == ["0.82", "0.84", "3.1", "3s", "searched"]
+    assert rows[0][2:7] == ["0.82", "0.84", "3.1 ms", "3s", "searched"]
     assert rows[2][6] == "left out"
     assert "oom: 8 GiB are not enough" in lines[start + 9]
     text = "\n".join(lines)
@@ -114,11 +115,17 @@ def test_the_live_display_tells_looks_and_then_what_was_settled(screened):
         "looked at timm/b: knn 0.81, linear 0.86, 3.1 ms an image",
         "looked at timm/a: knn 0.82, linear 0.84, 3.1 ms an image",
         "looked at timm/c: knn 0.31, linear 0.36, 3.1 ms an image",
-        "looked at timm/d: oom: 8 GiB are not enough",
+        "could not look at timm/d: oom: 8 GiB are not enough",
         "  timm/c: left out: 0.500 behind the best",
         "trial 0: backbone=timm/a lr=0.001 drop=0.1",
         "trial 1: backbone=timm/b lr=0.01 drop=0.1",
     ]
+
+
+def test_a_look_that_says_nothing_is_no_look():
+    """What cut it short, or who says nothing, is told without saying that the candidate was looked at."""
+    cut = screening(3, "timm/a", None, state="pruned", reason="not looked at to the end, for want of time")
+    assert line(cut) == "timm/a: not looked at to the end, for want of time"
 
 
 def test_going_on_after_looks_alone_is_said(screened):

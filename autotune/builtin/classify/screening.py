@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,8 +15,8 @@ from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.vision import BoundaryRows, Cut, Images, Placement, fit_linear, knn_probabilities
 
-TRAIN, VAL = 2000, 1000
-"""Images that are looked at, at most."""
+TRAIN, VAL = 1400, 600
+"""Images that are looked at, at most: 2,000 together."""
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 """As in Caron et al. 2021 (arXiv:2104.14294), who chose among neighbours for frozen features."""
 L2, ITERATIONS = 0.01, 50
@@ -25,10 +26,10 @@ TIMED = 8
 
 
 def screen(recipe: ClassifyRecipe, task: Task, run: Run) -> Screening | None:
-    """Scores nearest neighbours and a linear probe on at most 2,000 training and 1,000 validation images.
+    """Scores nearest neighbours and a linear probe on at most 2,000 images: 1,400 that train, and 600 of validation.
 
     The features are kept: another study of the same images finds them, and where there are no more images than that,
-    the search does too.
+    the search does too. What trials would need besides, of other depths, is left to them.
 
     Args:
         recipe: Names the backbone, and the size of its images.
@@ -36,13 +37,21 @@ def screen(recipe: ClassifyRecipe, task: Task, run: Run) -> Screening | None:
         run: The host's.
 
     Returns:
-        None where the head cannot be cut off, or stands on no vector, and when the host says stop.
+        None where the head cannot be cut off, or stands on no vector, where the time would not suffice, and when the
+        host says stop.
     """
     few = replace(task, train=sample(task.train, TRAIN), val=sample(task.val, VAL))
     fitting = Fitting(_head_only(recipe), few, run)
+    fitting.boundaries.on_the_way = False
     cut = fitting.cuts.at(0)
     if cut is None or len(cut.crossing) > 1:
-        run.note("not screened: the head does not stand on one vector")
+        why = fitting.cuts.why_not(0) if cut is None else f"it reads {len(cut.crossing)} tensors of an image"
+        run.note(f"not looked at: the head does not stand on one vector: {why}")
+        return None
+    seconds = _seconds(cut, fitting.placement, fitting.preprocess.img_size)
+    needed = seconds * _missing(fitting, cut)
+    if run.deadline is not None and needed > (left := max(0.0, run.deadline - time.monotonic())):
+        run.note(f"not looked at: its features take about {needed:.0f} s, of which {left:.0f} s are left for it")
         return None
     train = _vectors(fitting, fitting.train)
     val = None if train is None else _vectors(fitting, fitting.val)
@@ -52,7 +61,7 @@ def screen(recipe: ClassifyRecipe, task: Task, run: Run) -> Screening | None:
     labels, truth = (move(torch.from_numpy(side.labels)) for side in (few.train, few.val))
     return Screening(
         images=len(few.val),
-        seconds=_seconds(cut, fitting.placement, fitting.preprocess.img_size),
+        seconds=seconds,
         scores=_scores(train, labels, val, truth, len(task.classes)),
     )
 
@@ -97,10 +106,19 @@ def _vectors(fitting: Fitting, side: Images) -> torch.Tensor | None:
     found = fitting.features(side)
     if isinstance(found, BoundaryRows):
         found = found.rows(torch.arange(len(found)))
+    if found is not None and found.shape[1:].numel() == found.shape[1]:
+        found = found.flatten(1)  # what a pooling leaves, e.g. [N, D, 1, 1]
     if found is not None and found.ndim != 2:
-        fitting.run.note(f"not screened: the head reads {tuple(found.shape[1:])} of an image, not one vector")
+        fitting.run.note(f"not looked at: the head reads {tuple(found.shape[1:])} of an image, not one vector")
         return None
     return found
+
+
+def _missing(fitting: Fitting, cut: Cut) -> int:
+    """Images whose features no earlier look or trial has kept."""
+    sides = (fitting.train, fitting.val)
+    find = fitting.boundaries.find
+    return sum(len(side) for side in sides if find(side, cut, None, keep_going=fitting.asking) is None)
 
 
 def _scores(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -87,7 +88,7 @@ def test_every_kind_of_head_is_looked_beneath_or_left_alone(tmp_path, name):
     one = case(name, img_size=size)
     run = one.run(tmp_path)
     seen = screen(one.recipe, one.data.task, run)
-    assert (seen is None) == any(note.startswith("not screened") for note in run.notes)
+    assert (seen is None) == any(note.startswith("not looked at") for note in run.notes)
     assert seen is not None or name.startswith("torchvision/")
 
 
@@ -115,6 +116,44 @@ def test_features_are_kept_for_the_next_look(tmp_path, monkeypatch):
     assert second.scores == first.scores
     assert one.fit(one.run(tmp_path))
     assert {entry.path for entry in entries(tmp_path / "cache")} == kept
+
+
+def test_features_of_other_depths_are_left_to_trials(tmp_path, monkeypatch):
+    """A look times no depth and keeps one array a side: most candidates are not searched."""
+    from autotune.vision import Boundaries
+
+    def timed(*_):
+        raise AssertionError("every depth is timed")
+
+    monkeypatch.setattr(Boundaries, "rungs", timed)
+    one = case()
+    assert screen(one.recipe, one.data.task, one.run(tmp_path)) is not None
+    kept = [entry.facts for entry in entries(tmp_path / "cache") if "unfreeze" in entry.facts]
+    assert sorted((facts["unfreeze"], facts["images"]) for facts in kept) == [(0, n) for n in sorted(sizes(one))]
+
+
+def sizes(one):
+    """How many images each side has."""
+    return len(one.data.task.train), len(one.data.task.val)
+
+
+def test_what_would_take_too_long_is_not_begun(tmp_path):
+    """Before it computes features it says so; those that are kept already cost no time, and there are scores."""
+    one = case()
+    late = one.run(tmp_path)
+    late.deadline = time.monotonic()
+    assert screen(one.recipe, one.data.task, late) is None
+    assert late.notes[-1].startswith("not looked at: its features take about ")
+    assert screen(one.recipe, one.data.task, one.run(tmp_path)) is not None
+    again = one.run(tmp_path)
+    again.deadline = time.monotonic() + 60
+    assert screen(one.recipe, one.data.task, again) is not None
+
+
+def test_a_head_on_pooled_maps_is_looked_beneath(tmp_path):
+    """What is a vector but for sides of one pixel counts as one."""
+    one = case("timm/test_byobnet")
+    assert screen(one.recipe, one.data.task, one.run(tmp_path)).scores.keys() == {"knn", "linear"}
 
 
 @pytest.mark.parametrize("reason", ["pause", "deadline"])
