@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from autotune.after.distillation import FILE
 from autotune.reporting.tables import cell, markdown
@@ -44,8 +45,15 @@ def teacher(study: Study) -> str:
     own = study.best.select if side == "select" else study.best.metrics
     rows = [
         ["the teacher's best model", facts["best"].get(metric)],
-        [f"{len(facts['trials'])} of the teacher's trials together", facts["scores"].get(metric)],
-        ["the best model here, which learnt from them", own.get(metric)],
+        [_asked(facts["trials"]), facts["scores"].get(metric)],
+        ["the best model here, which learnt from that", own.get(metric)],
     ]
     text = f"`{facts['teacher']}` taught this study: {facts['reason'].partition(': ')[2]}."
     return f"## Teacher\n\n{text}\n\n" + markdown(["model", f"{metric} on {cell(facts['images'])} {side} images"], rows)
+
+
+def _asked(trials: Sequence[int]) -> str:
+    """The teacher's trials that were asked, whose opinions are learnt."""
+    if len(trials) == 1:
+        return f"the teacher's trial {trials[0]}, which was asked"
+    return f"{len(trials)} of the teacher's trials together, which were asked"

@@ -56,7 +56,11 @@ def test_a_taught_model_stands_beside_its_teacher(study):
     assert "`runs/first` taught this study: half of it." in text
     assert "| model | accuracy on 90 select images |" in text
     assert "| the teacher's best model | 0.75 |" in text
-    assert "| 2 of the teacher's trials together | 0.875 |" in text
-    facts["side"] = "val"
+    assert "| 2 of the teacher's trials together, which were asked | 0.875 |" in text
+    assert f"| the best model here, which learnt from that | {study.best.select['accuracy']:.4g} |" in text
+    facts["side"], facts["trials"] = "val", [3]
     (study.path / "teacher.json").write_text(json.dumps(facts))
-    assert "on 90 val images" in teacher(study)
+    text = teacher(study)
+    assert "on 90 val images" in text
+    assert "| the teacher's trial 3, which was asked | 0.875 |" in text
+    assert f"| the best model here, which learnt from that | {study.best.metrics['accuracy']:.4g} |" in text
