@@ -117,7 +117,7 @@ def evaluate(
 
     study = open(path)
     model = best(study)
-    require_unlocked(unlock_test, study.path)
+    require_unlocked(unlock_test, study.path, task=task, tta=tta)
     dataset = reopen_data(study.path)
     return evaluate_on_test(
         model.load(device), model.path, dataset, study=study.path, cache=cache_folder(), task=task, tta=tta

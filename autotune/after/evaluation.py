@@ -50,17 +50,18 @@ class Evaluation:
     others: tuple[Evaluation, ...] = ()
 
 
-def require_unlocked(unlock_test: bool, study: Path) -> None:
+def require_unlocked(unlock_test: bool, study: Path, *, task: str | None = None, tta: Averaging = "none") -> None:
     """Refuses to open the test set unless somebody asked for exactly that.
 
     Raises:
         UsageError: `unlock_test` is false.
     """
     if not unlock_test:
+        options = ("--unlock-test", f"--task {task}" if task else "", f"--tta {tta}" if tta != "none" else "")
         raise UsageError(
             f"{study}: the test set is locked: each time it is looked at and something is changed after, "
             "its score says less about images yet to come, and every opening is recorded",
-            hint=f"when you have decided for a model: autotune evaluate {study} --unlock-test",
+            hint=f"when you have decided for a model: autotune evaluate {study} {' '.join(filter(None, options))}",
         )
 
 

@@ -15,7 +15,10 @@ def test_it_is_locked(folder):
     """Without unlock_test nothing is opened, and the message says why and how."""
     with pytest.raises(autotune.UsageError, match="locked") as caught:
         autotune.evaluate(folder)
-    assert "--unlock-test" in caught.value.hint
+    assert caught.value.hint.endswith(f"autotune evaluate {folder} --unlock-test")
+    with pytest.raises(autotune.UsageError, match="locked") as caught:
+        autotune.evaluate(folder, tta="flip")
+    assert caught.value.hint.endswith("--unlock-test --tta flip")
     assert not (folder / "ledger.jsonl").exists()
 
 
