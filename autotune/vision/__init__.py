@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         NoRoom as NoRoom,
         fingerprint as fingerprint,
     )
+    from autotune.vision.asking import Asking as Asking
     from autotune.vision.augment import (
         POLICIES as POLICIES,
         BatchPolicy as BatchPolicy,
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
     from autotune.vision.device import (
         Placement as Placement,
         is_out_of_memory as is_out_of_memory,
+        memory_named as memory_named,
         pick_device as pick_device,
     )
+    from autotune.vision.digests import weights_digest as weights_digest
     from autotune.vision.freezing import (
         Partition as Partition,
         freeze as freeze,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from autotune.vision.neighbours import knn_probabilities as knn_probabilities, prototypes as prototypes
     from autotune.vision.optim import Rates as Rates, make_optimizer as make_optimizer, set_rates as set_rates
     from autotune.vision.penalties import Penalties as Penalties, make_penalties as make_penalties
+    from autotune.vision.preparing import preprocess_for as preprocess_for
     from autotune.vision.ratefinder import find_rates as find_rates
     from autotune.vision.schedules import Schedule as Schedule
     from autotune.vision.seeds import derive as derive
@@ -69,13 +73,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "arrays": "ArrayCache Arrays NoRoom fingerprint",
+    "asking": "Asking",
     "augment": "POLICIES BatchPolicy build_batch_policy build_policy",
     "average": "Average",
     "boundary": "Boundaries BoundaryFeed BoundaryRows",
     "compiling": "Compiling",
     "cuts": "Cut Cuts",
     "decoded": "evaluation_view to_array",
-    "device": "Placement is_out_of_memory pick_device",
+    "device": "Placement is_out_of_memory memory_named pick_device",
+    "digests": "weights_digest",
     "freezing": "Partition freeze require_gradients train_mode",
     "headplans": "HeadPlan",
     "heads": "build_module",
@@ -89,6 +95,7 @@ _HOMES = {
     "neighbours": "knn_probabilities prototypes",
     "optim": "Rates make_optimizer set_rates",
     "penalties": "Penalties make_penalties",
+    "preparing": "preprocess_for",
     "ratefinder": "find_rates",
     "schedules": "Schedule",
     "seeds": "derive",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from autotune.errors import UsageError
+from autotune.errors import OutOfMemory, UsageError
 
 
 def pick_device(name: str) -> str:
@@ -93,3 +94,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def memory_named(device: str, hint: str) -> Iterator[None]:
+    """Gives memory that runs out within, wherever it does, the name of that failure.
+
+    Args:
+        device: For the message.
+        hint: What the user may change.
+
+    Raises:
+        OutOfMemory: Memory ran out; any other exception passes as it is.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise OutOfMemory(f"memory ran out on {device}: {said}", hint=hint) from error

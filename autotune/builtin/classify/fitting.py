@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Generator
@@ -13,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from autotune import Backbone, Checkpoint, Epoch, PluginError, Preprocess, Run, Task
-from autotune.builtin.classify.asking import Asking
+from autotune import Backbone, Checkpoint, Epoch, PluginError, Run, Task
 from autotune.builtin.classify.patience import SCORE, Patience
 from autotune.builtin.classify.rates import rates_of, schedule_of
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.vision import (
     ArrayCache,
+    Asking,
     Average,
     Boundaries,
     BoundaryFeed,
@@ -40,10 +39,12 @@ from autotune.vision import (
     make_mix,
     make_optimizer,
     make_penalties,
+    preprocess_for,
     require_gradients,
     restore,
     score,
     train_epoch,
+    weights_digest,
 )
 
 COPIED = 512 * 2**20
@@ -100,7 +101,7 @@ class Fitting:
         self.cuts = Cuts(self.module, self.backbone, img_size=recipe.img_size, folder=run.cache / "cuts")
         self.boundaries = Boundaries(
             self.cuts,
-            self._weights(),
+            weights_digest(self.backbone, self.module, self.partition),
             self.placement,
             cache,
             dtype=DTYPES[recipe.cache_dtype],
@@ -109,16 +110,6 @@ class Fitting:
         self.cut = self.cuts.at(self.partition.boundary)
         self.steps_per_epoch = -(-len(task.train) // recipe.batch_size)
         self.trained = self._trained()
-
-    def _weights(self) -> str:
-        """A name for the frozen weights: that of their file, else, for random ones, a digest of their bytes."""
-        if self.backbone.weights is not None:
-            return self.backbone.weights.digest
-        content = hashlib.blake2b(digest_size=16)
-        for name, tensor in sorted(self.module.state_dict().items()):
-            if name not in self.partition.head:
-                content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return content.hexdigest()
 
     def _trained(self) -> Trained:
         recipe = self.recipe
@@ -288,16 +279,3 @@ class Fitting:
         frozen = self.module.state_dict() if self.backbone.weights is None else None
         checkpoint = self.run.save(capture(trained, frozen), facts)
         return Epoch(at=at, images=seen, metrics=metrics, checkpoint=checkpoint)
-
-
-def preprocess_for(backbone: Backbone, img_size: int, task: Task) -> Preprocess:
-    """The backbone's own preprocessing; images that are smaller than the input lose nothing to the crop."""
-    facts = backbone.facts
-    short = min(task.profile.height[1], task.profile.width[1])
-    return Preprocess(
-        img_size=img_size,
-        crop_pct=1.0 if short <= img_size else facts.crop_pct,
-        mean=facts.mean,
-        std=facts.std,
-        interpolation=facts.interpolation,
-    )

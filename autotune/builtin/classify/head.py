@@ -13,13 +13,12 @@ import numpy.typing as npt
 import torch
 
 from autotune import Diverged, Epoch, Run, StopReason, TrialFailure
-from autotune.builtin.classify.asking import Asking
 from autotune.builtin.classify.batching import reads_features
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.patience import SCORE, Patience
 from autotune.builtin.classify.rates import head_plan
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import ManyHeads, Rows, score
+from autotune.vision import Asking, ManyHeads, Rows, score
 
 
 class HeadPhase:

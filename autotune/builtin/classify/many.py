@@ -6,10 +6,10 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TypeAlias
 
 from autotune import Data, Epoch, Run, TrialFailure
-from autotune.builtin.classify.asking import Asking
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.head import Vectors, train_heads
 from autotune.builtin.classify.recipe import ClassifyRecipe
+from autotune.vision import Asking
 
 Fit: TypeAlias = Callable[[ClassifyRecipe, Data, Run], Generator[Epoch, None, None]]
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 
 from autotune import (
     Checkpoint,
     Data,
     Epoch,
     Model,
-    OutOfMemory,
     PluginError,
     Preprocess,
     RateCurve,
@@ -26,7 +24,9 @@ from autotune.builtin.classify.many import fit_many
 from autotune.builtin.classify.pacing import pace
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.builtin.classify.screening import screen
-from autotune.vision import TorchModel, averaged, is_out_of_memory
+from autotune.vision import TorchModel, averaged, memory_named
+
+MEMORY = "use a smaller img_size, or fewer candidates"
 
 
 class ClassifyTrainer(Trainer[ClassifyRecipe]):
@@ -37,14 +37,14 @@ class ClassifyTrainer(Trainer[ClassifyRecipe]):
 
     def fit(self, recipe: ClassifyRecipe, data: Data, run: Run) -> Generator[Epoch, None, None]:
         """Trains one recipe; see `autotune.Trainer.fit`."""
-        with _memory_named(run.device):
+        with memory_named(run.device, MEMORY):
             yield from self._fit(recipe, data.task, run)
 
     def fit_many(
         self, recipes: Sequence[ClassifyRecipe], data: Data, runs: Sequence[Run]
     ) -> Generator[Mapping[int, Epoch], None, None]:
         """Trains recipes that leave everything but the head frozen; see `autotune.Trainer.fit_many`."""
-        with _memory_named(runs[0].device):
+        with memory_named(runs[0].device, MEMORY):
             yield from fit_many(recipes, data, runs, alone=self.fit)
 
     def _fit(self, recipe: ClassifyRecipe, task: Task, run: Run) -> Generator[Epoch, None, None]:
@@ -84,24 +84,10 @@ class ClassifyTrainer(Trainer[ClassifyRecipe]):
 
     def screen(self, recipe: ClassifyRecipe, data: Data, run: Run) -> Screening | None:
         """Nearest neighbours and a linear probe on what the backbone says of some images, as it is."""
-        with _memory_named(run.device):
+        with memory_named(run.device, MEMORY):
             return screen(recipe, data.task, run)
 
     def find_lr(self, recipe: ClassifyRecipe, data: Data, run: Run) -> RateCurve:
         """A learning-rate range test; see `autotune.Trainer.find_lr`."""
-        with _memory_named(run.device):
+        with memory_named(run.device, MEMORY):
             return find_lr(recipe, data.task, run)
-
-
-@contextlib.contextmanager
-def _memory_named(device: str) -> Iterator[None]:
-    """Gives memory that runs out, wherever it does, the name of that failure."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"memory ran out on {device}: {str(error).splitlines()[0]}",
-            hint="use a smaller img_size, or fewer candidates",
-        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Generator, Sequence
 
@@ -11,11 +10,11 @@ import numpy.typing as npt
 import torch
 
 from autotune import Backbone, Checkpoint, Data, Epoch, PluginError, Run
-from autotune.builtin.multitask.asking import Asking
 from autotune.builtin.multitask.recipe import MultitaskRecipe
 from autotune.builtin.multitask.sides import TaskImages
 from autotune.vision import (
     ArrayCache,
+    Asking,
     Average,
     Boundaries,
     BoundaryFeed,
@@ -39,6 +38,7 @@ from autotune.vision import (
     score_tasks,
     task_columns,
     train_epoch,
+    weights_digest,
 )
 
 LOG_VARIANCES = "task_log_variances"
@@ -79,18 +79,9 @@ class Fitting:
             for number, task in enumerate(data.tasks)
         ]
         self.cuts = Cuts(self.module, self.backbone, img_size=recipe.img_size, folder=run.cache / "cuts")
-        self.boundaries = Boundaries(self.cuts, self._weights(), self.placement, cache, dtype=None, note=run.note)
+        weights = weights_digest(self.backbone, self.module, self.partition)
+        self.boundaries = Boundaries(self.cuts, weights, self.placement, cache, dtype=None, note=run.note)
         self.cut = self.cuts.at(self.unfreeze)
-
-    def _weights(self) -> str:
-        """A name for the frozen weights: that of their file, else, for random ones, a digest of their bytes."""
-        if self.backbone.weights is not None:
-            return self.backbone.weights.digest
-        content = hashlib.blake2b(digest_size=16)
-        for name, tensor in sorted(self.module.state_dict().items()):
-            if name not in self.partition.head:
-                content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return content.hexdigest()
 
     @property
     def repeats(self) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from autotune import Backbone, Preprocess, Run, Task
+from autotune import Run, Task
 from autotune.builtin.multitask.recipe import MultitaskRecipe
-from autotune.vision import ArrayCache, Images, Placement, derive
+from autotune.vision import ArrayCache, Images, Placement, derive, preprocess_for
 
 
 class TaskImages:
@@ -54,16 +54,3 @@ class TaskImages:
         if self.train.fixed:
             return self.train
         return Images(self.task.train, self.preprocess, self._placement, seed=self._seed, **self._shared)
-
-
-def preprocess_for(backbone: Backbone, img_size: int, task: Task) -> Preprocess:
-    """The backbone's own preprocessing; images that are smaller than the input lose nothing to the crop."""
-    facts = backbone.facts
-    short = min(task.profile.height[1], task.profile.width[1])
-    return Preprocess(
-        img_size=img_size,
-        crop_pct=1.0 if short <= img_size else facts.crop_pct,
-        mean=facts.mean,
-        std=facts.std,
-        interpolation=facts.interpolation,
-    )

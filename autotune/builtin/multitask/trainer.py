@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
-from autotune import Checkpoint, Data, Epoch, Model, OutOfMemory, PluginError, Run, Trainer
+from autotune import Checkpoint, Data, Epoch, Model, PluginError, Run, Trainer
 from autotune.builtin.multitask.fitting import LOG_VARIANCES, Fitting
 from autotune.builtin.multitask.model import task_models
 from autotune.builtin.multitask.pacing import pace
 from autotune.builtin.multitask.recipe import MultitaskRecipe
-from autotune.vision import averaged, is_out_of_memory
+from autotune.vision import averaged, memory_named
+
+MEMORY = "use a smaller img_size, or fewer candidates"
 
 
 class MultitaskTrainer(Trainer[MultitaskRecipe]):
@@ -25,7 +26,7 @@ class MultitaskTrainer(Trainer[MultitaskRecipe]):
 
         Scores are means over the tasks, every task counting alike; each task's own are ``TASK/accuracy`` and so on.
         """
-        with _memory_named(run.device):
+        with memory_named(run.device, MEMORY):
             fitting = Fitting(recipe, data, run)
             if run.resume is None and recipe.head_epochs:
                 fitting.warm()
@@ -50,19 +51,5 @@ class MultitaskTrainer(Trainer[MultitaskRecipe]):
 
     def pace(self, recipe: MultitaskRecipe, data: Data, run: Run) -> float:
         """Seconds for one epoch of a recipe, validation included, measured in a few batches."""
-        with _memory_named(run.device):
+        with memory_named(run.device, MEMORY):
             return pace(Fitting(recipe, data, run))
-
-
-@contextlib.contextmanager
-def _memory_named(device: str) -> Iterator[None]:
-    """Gives memory that runs out, wherever it does, the name of that failure."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"memory ran out on {device}: {str(error).splitlines()[0]}",
-            hint="use a smaller img_size, or fewer candidates",
-        ) from error

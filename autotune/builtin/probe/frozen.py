@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
 
-from autotune import Backbone, PluginError, Preprocess, Run, Task, TrialFailure
-from autotune.builtin.probe.asking import Asking
+from autotune import Backbone, PluginError, Run, Task, TrialFailure
 from autotune.builtin.probe.recipe import ProbeRecipe
-from autotune.vision import ArrayCache, Boundaries, BoundaryRows, Cut, Cuts, Images, Placement, derive, freeze
+from autotune.vision import (
+    ArrayCache,
+    Asking,
+    Boundaries,
+    BoundaryRows,
+    Cut,
+    Cuts,
+    Images,
+    Placement,
+    derive,
+    freeze,
+    preprocess_for,
+    weights_digest,
+)
 
 COPIED = 512 * 2**20
 """Bytes up to which a side's vectors are copied into memory."""
@@ -44,14 +55,15 @@ class Frozen:
         module = self.backbone.build(len(task.classes), img_size=recipe.img_size)
         self.module: torch.nn.Module = self.placement.module(module).eval()
         self.partition = freeze(self.module, self.backbone, 0)
-        self.preprocess = _preprocess(self.backbone, recipe.img_size, task)
+        self.preprocess = preprocess_for(self.backbone, recipe.img_size, task)
         cache = ArrayCache(run.cache, run.cache_limit)
         shared: dict[str, Any] = {"cache": cache, "keep_going": self.asking, "note": run.note}
         self.train = Images(task.train, self.preprocess, self.placement, **shared)
         self.val = Images(task.val, self.preprocess, self.placement, **shared)
         cuts = Cuts(self.module, self.backbone, img_size=recipe.img_size, folder=run.cache / "cuts")
         self.cut = self._cut(cuts)
-        self.boundaries = Boundaries(cuts, self._weights(), self.placement, cache, dtype=None, note=run.note)
+        weights = weights_digest(self.backbone, self.module, self.partition)
+        self.boundaries = Boundaries(cuts, weights, self.placement, cache, dtype=None, note=run.note)
 
     def vectors(self, side: Images) -> torch.Tensor | BoundaryRows | None:
         """What the head reads of a side, as evaluation sees it: float32 [N, D] on the device, or its rows.
@@ -89,25 +101,3 @@ class Frozen:
             f"probe cannot read the features of {self.backbone.name}: {why}",
             hint="leave it out of backbones, or use trainer=classify, which trains any head",
         )
-
-    def _weights(self) -> str:
-        """A name for the frozen weights: that of their file, else, for random ones, a digest of their bytes."""
-        if self.backbone.weights is not None:
-            return self.backbone.weights.digest
-        content = hashlib.blake2b(digest_size=16)
-        for _, tensor in sorted(self.state().items()):
-            content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        return content.hexdigest()
-
-
-def _preprocess(backbone: Backbone, img_size: int, task: Task) -> Preprocess:
-    """The backbone's own preprocessing; images that are smaller than the input lose nothing to the crop."""
-    facts = backbone.facts
-    short = min(task.profile.height[1], task.profile.width[1])
-    return Preprocess(
-        img_size=img_size,
-        crop_pct=1.0 if short <= img_size else facts.crop_pct,
-        mean=facts.mean,
-        std=facts.std,
-        interpolation=facts.interpolation,
-    )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
-from autotune import Checkpoint, Data, Epoch, Model, OutOfMemory, PluginError, Preprocess, Run, Trainer
+from autotune import Checkpoint, Data, Epoch, Model, PluginError, Preprocess, Run, Trainer
 from autotune.builtin.probe.fitting import Fitting, take_over
 from autotune.builtin.probe.form import Form
 from autotune.builtin.probe.frozen import Frozen
 from autotune.builtin.probe.heads import build_finished, build_head
 from autotune.builtin.probe.recipe import ProbeRecipe
-from autotune.vision import TorchModel, averaged, is_out_of_memory
+from autotune.vision import TorchModel, averaged, memory_named
+
+MEMORY = "use a smaller img_size, fewer candidates, or a head other than knn, which keeps all vectors"
 
 
 class ProbeTrainer(Trainer[ProbeRecipe]):
@@ -23,7 +24,7 @@ class ProbeTrainer(Trainer[ProbeRecipe]):
 
     def fit(self, recipe: ProbeRecipe, data: Data, run: Run) -> Generator[Epoch, None, None]:
         """Fits one recipe's head; see `autotune.Trainer.fit`."""
-        with _memory_named(run.device):
+        with memory_named(run.device, MEMORY):
             frozen = Frozen(recipe, data.task, run)
             train = frozen.vectors(frozen.train)
             val = None if train is None else frozen.vectors(frozen.val)
@@ -57,17 +58,3 @@ class ProbeTrainer(Trainer[ProbeRecipe]):
             temperature=float(facts.get("temperature", 1.0)),
             facts={k: v for k, v in facts.items() if k not in ("sha256", "format")},
         )
-
-
-@contextlib.contextmanager
-def _memory_named(device: str) -> Iterator[None]:
-    """Gives memory that runs out, wherever it does, the name of that failure."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"memory ran out on {device}: {str(error).splitlines()[0]}",
-            hint="use a smaller img_size, fewer candidates, or a head other than knn, which keeps all vectors",
-        ) from error

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from autotune import Run, StopReason
+from autotune.trainer import Run, StopReason
 
 
 class Asking:
     """Called once a batch: True while the work may go on.
 
+    Args:
+        run: The host's.
+
     Attributes:
-        reason: Why it may not, once the host has said so.
+        reason: Why it may not, once the host has said so; it is not asked again.
     """
 
     def __init__(self, run: Run) -> None:
