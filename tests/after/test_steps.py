@@ -52,6 +52,16 @@ def predicted(model, side):
     return model.predict([side.image(i) for i in range(len(side))])
 
 
+def scores_are_of(chosen, plan):
+    """The scores of what is handed over are those of its own predictions, on val, on select, and on both."""
+    sides = plan.dataset.data.task.val, plan.dataset.holdout.select
+    parts = [predicted(chosen.model, side) for side in sides]
+    for part, side, found in zip(parts, sides, (chosen.metrics, chosen.select), strict=True):
+        assert score(part, side.labels) == pytest.approx(dict(found), abs=1e-5)
+    labels = np.concatenate([side.labels for side in sides])
+    assert score(np.concatenate(parts), labels) == pytest.approx(dict(chosen.pooled), abs=1e-5)
+
+
 def test_every_step_is_on_record(plan, study):
     """The facts, the README and the report tell each step in its order; what was kept made the gate's score better."""
     facts = json.loads((study.path / "best" / "model.json").read_text())
@@ -102,6 +112,7 @@ def test_the_mean_of_a_trials_checkpoints(plan, study):
     assert step.facts["epochs"] == [point.at for point in points]
     assert np.allclose(after.model.state()[0]["weight"], weight, atol=1e-3 * weight.std())
     assert after.select["accuracy"] == pytest.approx(step.after)
+    scores_are_of(after, plan)
 
 
 def test_the_soup_of_two_trials(plan, study):
@@ -124,6 +135,7 @@ def test_the_soup_of_two_trials(plan, study):
     assert set(step.facts["models"]) == set(names.split(" and "))
     assert np.allclose(after.model.state()[0]["weight"], weight, atol=1e-3 * weight.std())
     assert after.model.state()[0]["bias"].shape == bias.shape
+    scores_are_of(after, plan)
 
 
 def test_a_bad_trial_stays_out_of_the_soup(plan, study):
@@ -197,8 +209,7 @@ def test_without_time_no_model_is_asked(plan, study, monkeypatch):
     assert all(step.what.startswith("not tried") for step in after.steps[:2])
     assert after.steps[2].kept
     assert after.model is chosen.model
-    for side, found in ((plan.dataset.data.task.val, after.metrics), (plan.dataset.holdout.select, after.select)):
-        assert score(predicted(after.model, side), side.labels) == pytest.approx(dict(found), abs=1e-5)
+    scores_are_of(after, plan)
 
 
 def test_without_time_nothing_is_tried(plan, study):
