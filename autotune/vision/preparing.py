@@ -8,7 +8,7 @@ from autotune.model import Preprocess
 
 
 def preprocess_for(backbone: Backbone, img_size: int, task: Task) -> Preprocess:
-    """The backbone's own preprocessing; images that are smaller than the input lose nothing to the crop.
+    """The backbone's own preprocessing; images that mostly fit the input lose nothing to the crop.
 
     Args:
         backbone: Says what it was pretrained with.

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from autotune.errors import UsageError
-from autotune.vision import Placement, is_out_of_memory, pick_device
+from autotune.errors import OutOfMemory, UsageError
+from autotune.vision import Placement, is_out_of_memory, memory_named, pick_device
 
 
 def test_auto_finds_a_device_and_names_are_checked():
@@ -23,6 +23,17 @@ def test_a_real_failed_allocation_is_recognised():
         torch.empty(2**60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_memory_that_runs_out_is_named_and_nothing_else_is():
+    """A real failed allocation names the device and what to change; other errors pass as they are."""
+    with pytest.raises(OutOfMemory, match=r"memory ran out on cpu: \S") as caught, memory_named("cpu", "buy more"):
+        torch.empty(2**60, dtype=torch.uint8)
+    assert caught.value.hint == "buy more"
+    with pytest.raises(OutOfMemory, match="on cpu: MemoryError"), memory_named("cpu", "buy more"):
+        raise MemoryError
+    with pytest.raises(RuntimeError, match="shapes do not match"), memory_named("cpu", "buy more"):
+        raise RuntimeError("shapes do not match")
 
 
 @pytest.mark.gpu
