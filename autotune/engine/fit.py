@@ -27,7 +27,7 @@ class Ending:
 
     Attributes:
         end: ``complete``, ``pruned``, ``failed``, or ``paused`` (it can be resumed).
-        reason: Why it was pruned or waits.
+        reason: Why it was pruned or waits, or that it was complete before its last epoch.
         failure: Why it failed.
     """
 
@@ -170,14 +170,18 @@ def _checked(
 
 def _last(run: AttemptRun, failure: Failure | None, called: str, *, scored: bool) -> Ending:
     """How a run ended whose trainer has ended."""
+    early = run.at < run.epochs - _SLACK
     if run.failed is not None:
         failure = failure_of(run.failed, called)
-    elif failure is None and run.watch.asked is not None and run.at < run.epochs - _SLACK:
+    elif failure is None and run.watch.asked is not None and early:
         return Ending(end="paused", reason=_waits(run))
     elif failure is None and not scored:
         reason = f"{called}: {_asked(run)} ended after {run.at:g} of {run.epochs} epochs without any scores"
         failure = Failure(kind="plugin", reason=reason)
-    return Ending(end="complete") if failure is None else Ending(end="failed", failure=failure)
+    if failure is not None:
+        return Ending(end="failed", failure=failure)
+    itself = f"it ended by itself after {run.at:g} of {run.epochs} epochs"
+    return Ending(end="complete", reason=itself if early else None)
 
 
 def check(epoch: object, run: AttemptRun, objective: Objective, called: str) -> Point:

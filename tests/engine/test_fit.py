@@ -98,6 +98,14 @@ def test_numpy_numbers_and_epochs_without_scores_are_fine(plan):
     assert [p.images for p in trial.curve] == [1, 3]
 
 
+def test_who_ends_early_is_said_to(plan):
+    """A trainer that ends by itself completes its trial, with a reason; one that runs to its end needs none."""
+    for last, reason in ((2, "it ended by itself after 2 of 3 epochs"), (3, None)):
+        epochs = [at(done) for done in range(1, last + 1)]
+        trial = run_search(plan(yielding(*epochs), trials=1, epochs=3, name=f"study-{last}")).trials[0]
+        assert (trial.state, trial.reason) == ("complete", reason)
+
+
 def test_a_recipe_that_is_refused_fails_the_trial(plan):
     """A combination that the recipe's own check refuses fails its trial and no other."""
     from typing import Annotated
