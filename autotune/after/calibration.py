@@ -16,7 +16,7 @@ from autotune.model import softmax
 
 BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0
-EVALUATIONS = 30
+EVALUATIONS = 15
 """How often the log loss is computed to find a temperature, about."""
 
 Rows = npt.NDArray[np.int64]

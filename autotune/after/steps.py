@@ -129,7 +129,7 @@ class _Course:
         logits = gate.measure(model, setup=time.monotonic() - began)
         if logits is None:
             return self._skip(CHECKPOINTS, NO_TIME)
-        what = f"the mean of trial {trial.number}'s weights after {_list([f'{p.at:g}' for p in points])} epochs"
+        what = f"the mean of trial {trial.number}'s weights after {_list([f'{p.at:.3g}' for p in points])} epochs"
         if self._judge(CHECKPOINTS, what, logits, logits, epochs=[point.at for point in points]):
             self._become(model, logits, what)
 
@@ -201,8 +201,7 @@ class _Course:
         crossed = cross_fitted(self.logits, labels, gate.folds())
         before, after = gate.rated(plain), gate.rated(crossed)
         temperature = fit_temperature(self.logits, labels)
-        worse = gate.comparable and gate.objective.better(before, after)
-        kept = after["log_loss"] < before["log_loss"] and temperature != self.model.temperature and not worse
+        kept = after["log_loss"] < before["log_loss"] and temperature != self.model.temperature
         errors = [calibration_error(p, labels) for p in (plain, crossed)]
         what = f"temperature {temperature:.3f}; calibration error {errors[0]:.3f} -> {errors[1]:.3f} ({BINS} bins)"
         self.steps.append(
@@ -310,7 +309,7 @@ def later_points(study: Path, finalist: Finalist) -> tuple[Point, ...]:
 
 
 def _called(trial: Trial, point: Point) -> str:
-    return f"trial {trial.number} after {point.at:g} epochs"
+    return f"trial {trial.number} after {point.at:.3g} epoch{'' if point.at == 1 else 's'}"
 
 
 def _backbone(trial: Trial) -> object:

@@ -87,6 +87,23 @@ def test_nothing_is_measured_without_time(folder, study):
     assert Gate(plan.dataset, plan.objective).has_time(10**9)
 
 
+def test_how_long_a_model_takes_may_be_told(dataset):
+    """Loads, makes, images to judge by, further images of each and the validation images all count."""
+    seconds = 60.0
+    gate = Gate(dataset, ACCURACY, deadline=time.monotonic() + seconds)
+    assert gate.has_time(10**6)
+    gate.expect(setup=10, each=0)
+    assert gate.has_time(3, loads=2)
+    assert not gate.has_time(3, loads=3)
+    images = len(gate.side) + len(dataset.data.task.val)
+    gate = Gate(dataset, ACCURACY, deadline=time.monotonic() + seconds)
+    gate.expect(setup=0, each=30 / images)
+    assert gate.has_time(1, extra=images // 2)
+    assert not gate.has_time(1, extra=images)
+    assert gate.has_seconds(50)
+    assert not gate.has_seconds(60)
+
+
 def test_a_trainers_own_metric_cannot_be_judged(dataset):
     """Where something else than the four scores is optimised, or limited, no mean of weights can be compared."""
     assert Gate(dataset, ACCURACY).comparable

@@ -14,6 +14,7 @@ import autotune
 from autotune.after import handover, steps
 from autotune.after.choosing import choose
 from autotune.after.finalists import finalists
+from autotune.after.gate import FOLDS
 from autotune.after.steps import later_points, take_steps
 from autotune.checkpoint import read_checkpoint, write_checkpoint
 from autotune.objective import Goal
@@ -45,6 +46,11 @@ def spoil(paths, weight):
 def step_of(chosen, name):
     """What was found of one step."""
     return next(step for step in chosen.steps if step.name == name)
+
+
+def called(finalist):
+    """What a step calls a finalist."""
+    return f"trial {finalist.trial.number} after {finalist.point.at:g} epoch{'' if finalist.point.at == 1 else 's'}"
 
 
 def predicted(model, side):
@@ -131,11 +137,30 @@ def test_the_soup_of_two_trials(plan, study):
     assert step.kept
     assert step.before in alone
     assert step.after > max(alone)
-    names = " and ".join(f"trial {c.trial.number} after {c.point.at:g} epochs" for c in candidates)
-    assert set(step.facts["models"]) == set(names.split(" and "))
+    assert set(step.facts["models"]) == {called(c) for c in candidates}
+    assert " and ".join(step.facts["models"]) in step.what
     assert np.allclose(after.model.state()[0]["weight"], weight, atol=1e-3 * weight.std())
     assert after.model.state()[0]["bias"].shape == bias.shape
     scores_are_of(after, plan)
+
+
+def test_a_soup_must_help_where_it_was_not_chosen(plan, study, monkeypatch):
+    """A mean that is better on all images is left out when no fold's other images would have chosen it."""
+    candidates = finalists(study)[:2]
+    spoil([c.checkpoint for c in candidates], read_checkpoint(candidates[0].checkpoint).tensors()["weight"].copy())
+    for path in set(study.path.glob("trials/*/*/checkpoint-*")):
+        if path.with_suffix(".safetensors") not in {c.checkpoint for c in candidates}:
+            path.unlink()
+    answers = [(0, 1)] + [(0,)] * FOLDS
+    monkeypatch.setattr(steps, "greedy_soup", lambda *_: answers.pop(0))
+    chosen = choose(plan, candidates)
+    after = take_steps(plan, chosen, candidates)
+    assert not answers
+    step = step_of(after, "soup")
+    assert not step.kept
+    assert step.what.startswith("the mean of ")
+    assert step.after == step.before
+    assert np.array_equal(after.model.state()[0]["weight"], chosen.model.state()[0]["weight"])
 
 
 def test_a_bad_trial_stays_out_of_the_soup(plan, study):
