@@ -62,7 +62,7 @@ class Patience:
         if self.over(at) and at < self._run.epochs - _SLACK:
             self._run.note(
                 f"ended by itself after {at:g} of {self._run.epochs} epochs: its {SCORE} on validation images has not "
-                f"fallen below {self._best:.4g} for {self._patience} epochs"
+                f"fallen below {self._best:.4g} for {self._patience} epoch{'s' * (self._patience != 1)}"
             )
 
     def over(self, at: float) -> bool:
