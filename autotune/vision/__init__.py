@@ -67,7 +67,12 @@ if TYPE_CHECKING:
     from autotune.vision.seeds import derive as derive
     from autotune.vision.state import averaged as averaged, capture as capture, restore as restore
     from autotune.vision.statistics import refresh_statistics as refresh_statistics
-    from autotune.vision.tasks import TaskLoss as TaskLoss, Turns as Turns, task_columns as task_columns
+    from autotune.vision.tasks import (
+        TaskLoss as TaskLoss,
+        TaskRows as TaskRows,
+        Turns as Turns,
+        task_columns as task_columns,
+    )
     from autotune.vision.unfreezing import Openings as Openings, at_most as at_most, check_openings as check_openings
     from autotune.vision.vectors import VectorFeed as VectorFeed, moments as moments, standard as standard
 
@@ -101,7 +106,7 @@ _HOMES = {
     "seeds": "derive",
     "state": "averaged capture restore",
     "statistics": "refresh_statistics",
-    "tasks": "TaskLoss Turns task_columns",
+    "tasks": "TaskLoss TaskRows Turns task_columns",
     "unfreezing": "Openings at_most check_openings",
     "vectors": "VectorFeed moments standard",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +43,7 @@ class Trained:
         micro: Images whose gradients are computed at once; None takes the whole batch.
         note: Keeps a line with the trial.
         forward: Logits from what the feed yields: the module, or its trained part above a boundary.
+        parts: Parts of trained tensors that the optimiser has in their place, by name.
     """
 
     module: torch.nn.Module
@@ -61,6 +62,7 @@ class Trained:
     batch_statistics: bool = True
     steps: int = 0
     micro: int | None = None
+    parts: Mapping[str, torch.Tensor] = field(default_factory=dict)
     loss_sum: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
 
     @property

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
@@ -64,10 +64,19 @@ class Turns:
         classes: How many classes each task has.
         balance: See `shared_out`.
         seed: Whose turn it is derives from it.
+        told: Called with the number of the task whose batch comes next.
     """
 
-    def __init__(self, sides: Sequence[Side], classes: Sequence[int], *, balance: float, seed: int) -> None:
-        self.sides, self.balance, self.seed = tuple(sides), balance, seed
+    def __init__(
+        self,
+        sides: Sequence[Side],
+        classes: Sequence[int],
+        *,
+        balance: float,
+        seed: int,
+        told: Callable[[int], None] | None = None,
+    ) -> None:
+        self.sides, self.balance, self.seed, self.told = tuple(sides), balance, seed, told
         self.firsts = [columns.start for columns in task_columns(classes)]
 
     def __len__(self) -> int:
@@ -97,6 +106,8 @@ class Turns:
             batch = next(streams[task], None)
             if batch is None:
                 return
+            if self.told is not None:
+                self.told(task)
             yield batch[0], batch[1] + self.firsts[task]
 
     def plain(self) -> Iterator[Inputs]:
@@ -116,6 +127,61 @@ class Turns:
                 yield inputs, labels
             if first == before:
                 return
+
+
+class TaskRows:
+    """The rows of a head as parameters of their own for each task, which only batches of that task move.
+
+    To an optimiser the head is one tensor: momentum and decay would go on moving a task's rows in the others' turns,
+    and the gradients of zero there would shrink AdamW's second moments, so that a small task beside a large one took
+    steps several times as long as by itself. The parameters share the head's memory; their gradients are its rows.
+
+    Args:
+        optimizer: Has taken no step yet; each tensor of the head gives way to its rows.
+        head: The head's tensors by name, each with one row for every class of every task.
+        classes: How many classes each task has.
+
+    Attributes:
+        parts: The rows by name, e.g. ``fc.weight@1`` for the second task.
+        turn: The task that the next batches are of; None is all of them.
+    """
+
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, head: Mapping[str, torch.Tensor], classes: Sequence[int]
+    ) -> None:
+        self.turn: int | None = None
+        self.parts: dict[str, torch.nn.Parameter] = {}
+        self._columns = task_columns(classes)
+        self._handles = []
+        for name, whole in head.items():
+            rows = [torch.nn.Parameter(whole.detach()[own]) for own in self._columns]
+            self.parts |= {f"{name}@{task}": part for task, part in enumerate(rows)}
+            for group in optimizer.param_groups:
+                given = group["params"]
+                group["params"] = [p for old in given for p in (rows if old is whole else [old])]
+            self._handles.append(whole.register_post_accumulate_grad_hook(self._hand_out(rows)))
+
+    def take_turn(self, task: int) -> None:
+        """Says which task the next batch is of; see `Turns`."""
+        self.turn = task
+
+    def close(self) -> None:
+        """Lets the head have its own gradients again."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _hand_out(self, rows: Sequence[torch.nn.Parameter]) -> Callable[[torch.Tensor], None]:
+        """What moves a gradient of the whole, or of a micro-batch's part of it, to the rows whose turn it is."""
+
+        def move(whole: torch.Tensor) -> None:
+            gradient, whole.grad = whole.grad, None
+            if gradient is None:
+                return
+            for task, (row, own) in enumerate(zip(rows, self._columns, strict=True)):
+                if self.turn in (None, task):
+                    row.grad = gradient[own] if row.grad is None else row.grad + gradient[own]
+
+        return move
 
 
 class TaskLoss:

@@ -25,6 +25,7 @@ from autotune.vision import (
     Placement,
     Rates,
     TaskLoss,
+    TaskRows,
     Trained,
     Turns,
     build_module,
@@ -82,6 +83,7 @@ class Fitting:
         weights = weights_digest(self.backbone, self.module, self.partition)
         self.boundaries = Boundaries(self.cuts, weights, self.placement, cache, dtype=None, note=run.note)
         self.cut = self.cuts.at(self.unfreeze)
+        self._rows: TaskRows | None = None
 
     @property
     def repeats(self) -> bool:
@@ -90,7 +92,8 @@ class Fitting:
 
     def turns(self, sides: Sequence[Images | BoundaryFeed]) -> Turns:
         """The tasks' training sides as one feed."""
-        return Turns(sides, self.classes, balance=self.recipe.balance, seed=self.run.seed)
+        told = None if self._rows is None else self._rows.take_turn
+        return Turns(sides, self.classes, balance=self.recipe.balance, seed=self.run.seed, told=told)
 
     def training(self, partition: Partition, cut: Cut | None, *, weights: Sequence[float] | None) -> Trained:
         """A training of a part of the network.
@@ -112,6 +115,9 @@ class Fitting:
         )
         loss = TaskLoss(self.classes, self.placement, smoothing=recipe.smoothing, weights=weights)
         optimizer = make_optimizer(self.module, partition, rates)
+        if self._rows is not None:
+            self._rows.close()
+        self._rows = TaskRows(optimizer, self._head(), self.classes) if len(self.tasks) > 1 else None
         live = {n: t for n, t in self.module.state_dict(keep_vars=True).items() if n in partition.trained}
         if loss.log_variances is not None:
             live[LOG_VARIANCES] = loss.log_variances
@@ -131,7 +137,17 @@ class Fitting:
             batch_statistics=recipe.bn == "batch",
             note=self.run.note,
             forward=self.module if cut is None else cut.suffix,
+            parts={} if self._rows is None else self._rows.parts,
         )
+
+    def _head(self) -> dict[str, torch.nn.Parameter]:
+        """The head's tensors with a row for every class of every task, by name."""
+        places = tuple(f"{name}." for name in self.backbone.head(self.module))
+        return {
+            name: parameter
+            for name, parameter in self.module.named_parameters()
+            if name.startswith(places) and len(parameter) == sum(self.classes)
+        }
 
     def warm(self) -> None:
         """Fits the heads on frozen features before anything is unfrozen; leaves their averaged weights in the network.
