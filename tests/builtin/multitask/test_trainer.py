@@ -139,6 +139,54 @@ def test_heads_learn_before_anything_is_unfrozen(tmp_path):
     assert warmed["accuracy"] > 0.6
 
 
+@pytest.mark.parametrize("opt", ["adamw", "sgd"])
+def test_where_nothing_is_shared_each_learns_as_if_alone(tmp_path, opt):
+    """Over a frozen network a small task's head beside a large task's ends where it ends by itself.
+
+    Neither the other's turns, with momentum and weight decay, nor the second moments of AdamW change its steps.
+    """
+    both = tiny_tasks(train=64, few=16)
+    values = {"unfreeze": 0, "opt": opt, "drop": 0.0, "balance": 1.0, "head_epochs": 0, "warmup_epochs": 0.0}
+    ends, frozen = [], {}
+    for name, tasks in (("alone", both.tasks[1:]), ("beside", both.tasks[::-1])):
+        one = tiny(data=dataclasses.replace(both, tasks=tasks), ema_epochs=0.0, lr=0.01, weight_decay=0.1, **values)
+        net = Fitting(one.recipe, one.data, one.run(tmp_path / name))
+        (place,) = net.backbone.head(net.module)
+        head = net.module.get_submodule(place)
+        # Random weights depend on the number of classes: both get the same frozen part.
+        frozen = frozen or {n: t.clone() for n, t in net.module.state_dict().items() if n not in net.partition.head}
+        net.module.load_state_dict(frozen, strict=False)
+        with torch.no_grad():
+            head.weight.zero_()
+            head.bias.zero_()
+        assert len(list(net.epochs())) == one.epochs
+        ends.append((head.weight[:2].detach(), head.bias[:2].detach()))
+    for alone, beside in zip(*ends, strict=True):
+        assert float(alone.abs().max()) > 1e-3
+        torch.testing.assert_close(beside, alone, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("opt", ["adamw", "sgd"])
+def test_micro_batches_take_the_same_steps(tmp_path, opt):
+    """The rows of a head add up their gradients over micro-batches, and another training begins without any."""
+    ends = []
+    for micro in (None, 5):
+        one = tiny(unfreeze=0, opt=opt, drop=0.0)
+        net = Fitting(one.recipe, one.data, one.run(tmp_path / str(micro)))
+        (place,) = net.backbone.head(net.module)
+        weight = net.module.get_submodule(place).weight
+        images, labels = next(net.sides[1].train.epoch(0, 16))
+        for _ in range(2):
+            trained = net.training(net.partition, net.cut, weights=[1.0, 1.0])
+            trained.micro = micro
+            train_mode(net.module, net.partition)
+            for _ in range(3):
+                train_step(trained, net.boundaries.live(net.cut, images), labels + net.columns[1].start)
+        ends.append(weight.detach().clone())
+        assert weight.grad is None
+    torch.testing.assert_close(*ends, rtol=1e-3, atol=1e-5)
+
+
 def test_a_head_is_not_moved_by_another_tasks_samples(tmp_path):
     """With plain SGD one task's step leaves the rows of the other task's head where they were."""
     one = tiny(unfreeze=0, opt="sgd", momentum=0.0, weight_decay=0.0)
