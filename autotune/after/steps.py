@@ -139,7 +139,10 @@ class _Course:
         if not gate.comparable:
             return self._skip(SOUP, "the metric is known to the trainer only")
         own = self.chosen.finalist
-        others = [c for c in candidates if c != own and _backbone(c.trial) == _backbone(own.trial)]
+        others = [c for c in candidates if c != own]
+        if not others:
+            return self._skip(SOUP, "there is no other finalist")
+        others = [c for c in others if _backbone(c.trial) == _backbone(own.trial)]
         if not others:
             return self._skip(SOUP, "no other finalist has the same backbone")
         if not gate.has_time(len(others) + 1, loads=len(others)):

@@ -180,6 +180,7 @@ def test_trials_of_other_shapes_are_left_out(plan, study):
     candidates = finalists(study)[:2]
     other = candidates[1]
     chosen = choose(plan, candidates[:1])
+    assert step_of(take_steps(plan, chosen, candidates[:1]), "soup").what == "not tried: there is no other finalist"
     trial = dataclasses.replace(other.trial, recipe={**other.trial.recipe, "backbone": "timm/other"})
     step = step_of(take_steps(plan, chosen, [candidates[0], dataclasses.replace(other, trial=trial)]), "soup")
     assert step.what == "not tried: no other finalist has the same backbone"
