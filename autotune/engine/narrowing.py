@@ -139,13 +139,14 @@ def narrowed(candidates: Sequence[Candidate], *, most: int, images: int, left: f
     # Where too few are left, the best of those that were left out come back.
     back = [c.name for c in order if c.name in out][: max(0, FEWEST - len(kept))]
     tried = [*kept, *back]
+    best = max((c.screening.score for c in order if c.name in tried and c.screening is not None), default=0.0)
     verdicts = []
     for candidate in sorted(order, key=lambda c: tried.index(c.name) if c.name in tried else len(tried)):
         name = candidate.name
         if name not in tried:
             told = f"left out: {out.get(name, f'there is room for {room} candidates')}"
         else:
-            told = "tried first" if name == tried[0] else "kept"
+            told = "kept" if name != tried[0] else f"tried first{_though(candidate, best)}"
             told += f", so that there are {FEWEST}, though {out[name]}" if name in back else ""
         verdicts.append(Verdict(name=name, kept=name in tried, reason=f"{_seen(candidate)}: {told}"))
     return verdicts
@@ -203,6 +204,15 @@ def _moved(
             others.append({field: names[0] if name == first or name not in names else name, **rest})
     each: list[dict[str, Scalar]] = [{field: name, **rest} for rest in bare[:1] for name in names]
     return (*each, *others)
+
+
+def _though(candidate: Candidate, best: float) -> str:
+    """Why a candidate is tried first that did not do best: others are within a standard error."""
+    look = candidate.screening
+    if look is None or look.score >= best:
+        return ""
+    behind = best - look.score
+    return f": {behind:.3f} behind the best may be chance, and what is known besides, or its cost, speaks for it"
 
 
 def _seen(candidate: Candidate) -> str:

@@ -17,6 +17,7 @@ from autotune.engine.signals import Signals
 from autotune.engine.suggest import clip, complete
 from autotune.engine.watch import Watch
 from autotune.errors import PluginError, TrialFailure
+from autotune.sizes import SIZE
 from autotune.space import Scalar
 from autotune.trainer import Trainer
 
@@ -144,9 +145,11 @@ def _cheapest_first(plan: Plan) -> list[str | None]:
 
 
 def cost(plan: Plan, name: str) -> float:
-    """A prior for what an image costs: multiply-accumulates, else parameters."""
-    facts = plan.backbones[name].facts
-    return facts.cost if facts.cost is not None else facts.params / 1e7
+    """A prior for what an image costs: multiply-accumulates at the size of the study's images, else parameters."""
+    facts, size = plan.backbones[name].facts, plan.fixed.get(SIZE)
+    if facts.cost is None:
+        return facts.params / 1e7
+    return facts.cost * (size / facts.input_size) ** 2 if isinstance(size, int) else facts.cost
 
 
 def _estimated(plan: Plan, name: str | None, measured: Mapping[str | None, float]) -> float:

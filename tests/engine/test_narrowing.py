@@ -51,6 +51,15 @@ def test_near_ties_are_broken_by_the_prior():
     assert names(ordered(few)) == ["b", "a"]
 
 
+def test_why_one_comes_first_that_did_not_do_best_is_told():
+    """A person who sees the scores would wonder; of the best one nothing of the kind is said."""
+    known = narrow(seen("a", 0.900, prior=0.1), seen("b", 0.895, prior=0.9))
+    assert "tried first: 0.005 behind the best may be chance" in known["b"].reason
+    assert known["a"].reason.endswith("kept")
+    slow = narrow(seen("slow", 0.95, 0.1), seen("a", 0.80), seen("b", 0.70, 0.0001), images=10_000, left=1000.0)
+    assert slow["a"].reason.endswith("tried first")
+
+
 def test_among_equals_a_dear_one_comes_later():
     """Accuracy an hour counts: what costs over twice as much as an equal waits, whatever its prior."""
     assert names(ordered([seen("a", 0.9, 0.01, prior=1.0), seen("b", 0.9, 0.001, prior=0.0)])) == ["b", "a"]

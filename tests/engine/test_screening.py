@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
 from autotune import OutOfMemory, Screening, hookimpl
 from autotune.engine import run_search, search, snapshot
+from autotune.engine.pacing import cost
 from autotune.errors import Interrupted
 
 SCORES = {"net/a": 0.7, "net/b": 0.9, "net/c": 0.5, "net/d": 0.88}
@@ -58,6 +60,17 @@ def test_the_best_candidates_are_searched_first(netted):
     assert any(r.startswith("net/b: knn 0.880, linear 0.920, 1 ms an image: tried first") for r in reasons)
     assert any(r.startswith("net/c: ") and "left out: 0.400 behind the best" in r for r in reasons)
     assert study.config["made"]["weights"] == {"net/b": "digest-b", "net/d": "digest-d"}
+
+
+def test_costs_are_compared_at_the_studys_own_size(netted):
+    """What a model that was trained on small images costs is known at those; the same network costs the same again."""
+    plan = netted(trials=1, backbones=["net/a", "net/b"])
+    small = plan.backbones["net/a"]
+    facts = replace(small.facts, input_size=8, cost=plan.backbones["net/b"].facts.cost / 16)
+    plan = replace(plan, backbones={**plan.backbones, "net/a": type(small)(facts, small.weights)})
+    assert cost(plan, "net/a") < cost(plan, "net/b")
+    plan = replace(plan, fixed={**plan.fixed, "img_size": 64})
+    assert cost(plan, "net/a") == cost(plan, "net/b") == 8.0
 
 
 def test_a_screening_is_a_trial_that_counts_for_nothing(netted):
