@@ -167,7 +167,13 @@ def _told(name: str, problem: str) -> str:
 
 
 def affordable(
-    candidates: Candidates, *, images: int, img_size: int | None, seconds: float | None, device: str
+    candidates: Candidates,
+    *,
+    images: int,
+    img_size: int | None,
+    seconds: float | None,
+    device: str,
+    frozen: bool = False,
 ) -> Candidates:
     """Leaves out the candidates of which one whole epoch would take over a tenth of the time; the cheapest stays.
 
@@ -177,6 +183,7 @@ def affordable(
         img_size: Side of the images in pixels; None takes each backbone's own.
         seconds: The study's time; None affords everything.
         device: A torch device name.
+        frozen: Whether images go through once, and forwards only.
     """
     if seconds is None:
         return candidates
@@ -188,12 +195,13 @@ def affordable(
         if facts.cost is None:
             continue
         cost = facts.cost * ((img_size or facts.input_size) / facts.input_size) ** 2
-        if 3 * cost * images / speed > _EPOCH_SHARE * seconds:
+        if (1 if frozen else 3) * cost * images / speed > _EPOCH_SHARE * seconds:
             dear.append(name)
             del kept[name]
     if not dear:
         return candidates
-    reason = f"{_list(dear)} left out: an epoch over all blocks would take over a tenth of the time"
+    what = "one look at all images" if frozen else "an epoch over all blocks"
+    reason = f"{_list(dear)} left out: {what} would take over a tenth of the time"
     return Candidates(backbones=kept, reasons=(*candidates.reasons, reason))
 
 

@@ -160,7 +160,12 @@ def _candidates(
         found = _fitting(found, size)
     images = sum(len(task.train) for task in dataset.data.tasks)
     return affordable(
-        found, images=images, img_size=size if isinstance(size, int) else None, seconds=config.time, device=device
+        found,
+        images=images,
+        img_size=size if isinstance(size, int) else None,
+        seconds=config.time,
+        device=device,
+        frozen=trainer.frozen,
     )
 
 

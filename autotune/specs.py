@@ -49,6 +49,8 @@ class TrainerSpec:
         device: Resolves ``auto``, or checks a name such as ``cuda:1``; None for a trainer that needs no device.
         presets: Chooses values from the data's profile, the candidates and the device; None chooses nothing.
         soft: Whether it learns from `autotune.Split.soft` where the train side has it; ``teacher=`` needs that.
+        frozen: Whether backbones stay as they are and see each image once for all trials; more of them are affordable
+            then.
     """
 
     name: str
@@ -62,6 +64,7 @@ class TrainerSpec:
     device: Callable[[str], str] | None = None
     presets: Callable[[Profile, Sequence[Facts], str], Presets] | None = None
     soft: bool = False
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

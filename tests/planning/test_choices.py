@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import autotune
@@ -113,6 +115,24 @@ def test_a_short_time_leaves_dear_candidates_out(images, plugins, runs, make):
     assert "acme/large" not in short.backbones
     assert any("acme/large left out" in r for r in short.reasons)
     assert "acme/large" in make(images, plugins, runs, "time=30s", "name=b", "backbones=acme/large").backbones
+
+
+def test_a_trainer_that_looks_once_affords_dearer_candidates(images, plugins, runs, make, guest_type):
+    """What is too dear to be trained for epochs is not too dear to look at each image once, until that is too."""
+
+    class Looking(guest_type):
+        @autotune.hookimpl
+        def autotune_trainers(self):
+            """The guest's trainer, which leaves backbones as they are."""
+            return [dataclasses.replace(spec, frozen=True) for spec in super().autotune_trainers()]
+
+    looking = Plugins()
+    for plugin in (policies, folders, Looking()):
+        looking.register(plugin, "plugin-" + str(id(plugin)))
+    assert "acme/large" not in make(images, plugins, runs, "time=40000s").backbones
+    assert "acme/large" in make(images, looking, runs, "time=40000s", "name=b").backbones
+    short = make(images, looking, runs, "time=30s", "name=c")
+    assert any("acme/large left out: one look at all images would take" in r for r in short.reasons)
 
 
 def test_presets_that_the_trainer_refuses_are_its_plugins_mistake(images, runs, make, net_recipe, guest_type):

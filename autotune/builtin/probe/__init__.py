@@ -35,6 +35,7 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
             device=_device,
             presets=presets,
             soft=True,
+            frozen=True,
         )
     ]
 
