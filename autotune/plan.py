@@ -146,7 +146,7 @@ def resolve(
     """
     config = with_recipe_file(config)
     check(config, plugins)
-    name = config.name or name_for(config.places[0])
+    name = config.name or "-".join(map(name_for, config.places))
     path = runs / name
     stored = stored_config(path)
     if stored is None:

@@ -31,8 +31,8 @@ def test_show_tells_what_was_found_in_each(call, sets):
     """The plan of several tasks: what each place holds, one study, weights of tasks in the space."""
     said = call("show", *sets, *NETWORK, "--trials", "2")
     assert said.code == 0, said.err
-    for text in ("data: pets, toys", "pets: 60 images of 3 classes", "toys: 20 images of 2 classes", "study: runs/pets",
-                 "balance", "weighting"):  # fmt: skip
+    for text in ("data: pets, toys", "pets: 60 images of 3 classes", "toys: 20 images of 2 classes",
+                 "study: runs/pets-toys", "balance", "weighting"):  # fmt: skip
         assert text in said.out
     record = call("show", *sets, *NETWORK, "--trials", "2", "--json").json
     assert record["config"]["data"] == ["pets", "toys"]
@@ -69,19 +69,19 @@ def test_a_study_of_two_tasks_from_search_to_evaluation(call, sets):
     assert more.json["trials"]["counted"] == 3
     metrics = more.json["best"]["metrics"]
     assert metrics["accuracy"] == pytest.approx((metrics["pets/accuracy"] + metrics["toys/accuracy"]) / 2)
-    assert "pets/accuracy" in Path("runs/pets/report.md").read_text()
-    assert "as the task `toys`" in Path("runs/pets/best/README.md").read_text()
+    assert "pets/accuracy" in Path("runs/pets-toys/report.md").read_text()
+    assert "as the task `toys`" in Path("runs/pets-toys/best/README.md").read_text()
     for task, classes in (("pets", 3), ("toys", 2)):
-        lines = call("predict", "runs/pets", task, "--task", task, "--top", "9").out.splitlines()
+        lines = call("predict", "runs/pets-toys", task, "--task", task, "--top", "9").out.splitlines()
         assert len(lines) == classes * (20 if task == "pets" else 10)
         assert all(line.count("class-") == classes + 1 for line in lines)
-    first = call("predict", "runs/pets", "toys", "--top", "9").out.splitlines()
+    first = call("predict", "runs/pets-toys", "toys", "--top", "9").out.splitlines()
     assert all(line.count("class-") == 4 for line in first)
-    assert call("predict", "runs/pets", "toys", "--task", "toy").code == 2
-    record = call("evaluate", "runs/pets", "--unlock-test", "--json").json
+    assert call("predict", "runs/pets-toys", "toys", "--task", "toy").code == 2
+    record = call("evaluate", "runs/pets-toys", "--unlock-test", "--json").json
     assert (record["task"], [other["task"] for other in record["others"]]) == ("pets", ["toys"])
     assert record["opened"] == record["others"][0]["opened"] == 1
-    assert call("evaluate", "runs/pets", "--unlock-test", "--task", "toys", "--json").json["opened"] == 2
+    assert call("evaluate", "runs/pets-toys", "--unlock-test", "--task", "toys", "--json").json["opened"] == 2
     by_one = call(
         "search", *sets, *NETWORK, "epochs=1", "metric=toys/accuracy", "--trials", "1", "--name", "x", "--json"
     )

@@ -46,9 +46,9 @@ def plan_of(places, plugins, runs, *assignments, trainer="many"):
 
 
 def test_every_place_is_a_task(places, plugins, runs):
-    """The first place names the study, each names its task, and what was found is told for each."""
+    """The places name the study, each names its task, and what was found is told for each."""
     plan = plan_of(places, plugins, runs, "trials=3")
-    assert plan.path == runs / "pets"
+    assert plan.path == runs / "pets-toys"
     assert [task.name for task in plan.dataset.data.tasks] == ["pets", "toys"]
     found = plan.config.made["found"]
     assert found[0].startswith("pets: 90 images of 3 classes")
@@ -123,9 +123,9 @@ def test_tasks_keep_names_and_order(places, plugins, runs):
     """A study does not go on with its sets in another order, or with one of them left out or changed."""
     plan_of(places, plugins, runs, "trials=3").write()
     with pytest.raises(StudyError, match=r"called pets, toys, and are called toys, pets now"):
-        plan_of(places[::-1], plugins, runs, "trials=3", "name=pets")
+        plan_of(places[::-1], plugins, runs, "trials=3", "name=pets-toys")
     with pytest.raises(StudyError, match=r"called pets, toys, and are called pets now"):
-        plan_of(places[:1], plugins, runs, "trials=3")
+        plan_of(places[:1], plugins, runs, "trials=3", "name=pets-toys")
     tiny_folder(runs.parent / "data" / "toys", classes=2, each=20, seed=8)
     with pytest.raises(StudyError, match="holds a study of other images"):
         plan_of(places, plugins, runs, "trials=3")

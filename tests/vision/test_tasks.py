@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from autotune.vision import Boundaries, BoundaryFeed, Cuts, Images, Placement, TaskLoss, Turns, freeze, task_columns
+from autotune.vision import (
+    Boundaries,
+    BoundaryFeed,
+    Cuts,
+    Images,
+    Placement,
+    TaskLoss,
+    TaskRows,
+    Turns,
+    freeze,
+    task_columns,
+)
 from autotune.vision.arrays import ArrayCache
 from autotune.vision.tasks import shared_out
 
@@ -222,3 +233,38 @@ def test_uncertainty_ends_where_the_paper_says():
     for weight, (logits, labels) in zip(loss.weights(), rows, strict=True):
         assert weight == pytest.approx(1 / (2 * float(plain(logits.detach(), labels))), rel=0.05)
     assert all(map(math.isfinite, loss.weights()))
+
+
+def test_only_the_rows_whose_turn_it_is_get_gradients():
+    """Without a turn every task's rows move; in a task's turn its own alone; once closed, the head has its own again."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(4, 5)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, weight_decay=0.1)
+    rows = TaskRows(optimizer, dict(head.named_parameters()), [3, 2])
+    assert list(rows.parts) == ["weight@0", "weight@1", "bias@0", "bias@1"]
+    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == set(map(id, rows.parts.values()))
+    for turn, moves in ((None, (True, True)), (0, (True, False)), (1, (False, True))):
+        before = head.weight.detach().clone()
+        if turn is not None:
+            rows.take_turn(turn)
+        head(torch.ones(2, 4)).sum().backward()
+        assert head.weight.grad is None
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        moved = (head.weight != before).any(dim=1).tolist()
+        assert moved == [moves[0]] * 3 + [moves[1]] * 2
+    rows.close()
+    head(torch.ones(2, 4)).sum().backward()
+    assert head.weight.grad is not None
+    assert all(part.grad is None for part in rows.parts.values())
+
+
+def test_turns_say_whose_batch_comes(sides):
+    """What is told before each batch is the task that its labels are of."""
+    told = []
+    feed = Turns(sides, (3, 2), balance=0.5, seed=9, told=told.append)
+    firsts = torch.tensor(feed.firsts)
+    for _, labels in feed.epoch(0, 4):
+        assert int((labels.min() >= firsts).sum()) - 1 == told[-1]
+    assert len(told) == sum(feed.shares(4))
+    assert set(told) == {0, 1}
