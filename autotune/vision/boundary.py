@@ -214,8 +214,8 @@ class Boundaries:
         )
         shown = "unvaried" if view is None or images.policy is None else f"{images.policy.name} {view}"
         size = images.preprocess.img_size
-        facts = {"backbone": self.cuts.name, "unfreeze": cut.unfreeze, "img_size": size, "view": shown}
-        return key, {**facts, "images": len(images)}
+        facts: dict[str, str | int] = {"backbone": self.cuts.name, "unfreeze": cut.unfreeze, "img_size": size}
+        return key, facts | {"view": shown, "images": len(images)}
 
 
 class BoundaryFeed:
@@ -247,8 +247,8 @@ class BoundaryFeed:
         found = self._arrays(view) if keeps else None
         if found is None:
             if self.keep_going():
-                for inputs, targets in images.epoch(epoch, batch_size, start=start):
-                    yield self.boundaries.live(self.cut, inputs), targets
+                for pixels, targets in images.epoch(epoch, batch_size, start=start):
+                    yield self.boundaries.live(self.cut, pixels), targets
             return
         parts = shuffled(len(self), batch_size, images.seed, epoch)[start:]
         on_device = torch.split(images.placement.tensor(torch.cat(list(parts))), [len(part) for part in parts])

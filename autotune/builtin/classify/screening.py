@@ -92,13 +92,8 @@ def _mark(identity: str) -> int:
 
 def _head_only(recipe: ClassifyRecipe) -> ClassifyRecipe:
     """The recipe that leaves the backbone as it is; only what decides on its features is taken over."""
-    return ClassifyRecipe(
-        backbone=recipe.backbone,
-        unfreeze_share=0.0,
-        unfreeze=0,
-        img_size=recipe.img_size,
-        cache_dtype=recipe.cache_dtype,
-    )
+    kept = recipe.model_dump(include={"backbone", "img_size", "cache_dtype"})
+    return ClassifyRecipe.model_validate({**kept, "unfreeze_share": 0.0, "unfreeze": 0})
 
 
 def _vectors(fitting: Fitting, side: Images) -> torch.Tensor | None:
