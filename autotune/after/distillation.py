@@ -128,7 +128,7 @@ def _ask(plan: Plan, teacher: Teacher, deadline: float | None) -> tuple[Mapping[
         opinions.append(opinion)
     if not opinions:
         raise all_gone(teacher.folder, problems) if len(problems) == len(teacher.members) else _too_long(plan, teacher)
-    together = np.mean([one.train for one in opinions], axis=0, dtype=np.float32)
+    together: Probabilities = np.asarray(np.mean([one.train for one in opinions], axis=0), dtype=np.float32)
     facts = _facts(plan, teacher, opinions, gate)
     write_atomically(plan.path / SEEN, "".join(f"{i}\n" for i in sorted(teacher.trained_on)).encode())
     write_checkpoint(plan.path / FILE, {"probabilities": together}, facts)
