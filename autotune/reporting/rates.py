@@ -24,7 +24,7 @@ def rates(curve: RateCurve, recipe: Recipe) -> str:
     if curve.suggested is None:
         return "\n".join([*lines, "no rate is suggested: the loss falls nowhere by more than batches differ"])
     found = {"lr": curve.suggested}
-    if {"lr", "lr_blocks"} <= values.keys():
+    if {"lr", "lr_blocks"} <= values.keys() and values.get("unfreeze") != 0:
         found["lr_blocks"] = curve.suggested * values["lr_blocks"] / values["lr"]
     said = " ".join(f"fixed.{name}={value:.2g}" for name, value in found.items())
     return "\n".join([*lines, f"the loss falls fastest at {said}"])

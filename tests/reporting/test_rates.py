@@ -23,6 +23,7 @@ class Deep(Recipe):
     backbone: str = "timm/any"
     lr: float = 0.01
     lr_blocks: float = 0.002
+    unfreeze: int = 2
 
 
 CURVE = RateCurve(
@@ -52,7 +53,8 @@ def test_the_suggestion_can_be_copied():
     """It is written as a search takes it, with the blocks' rate at the ratio that it was found with."""
     said = rates(CURVE, Deep()).splitlines()[-1]
     assert said == f"the loss falls fastest at fixed.lr={CURVE.suggested:.2g} fixed.lr_blocks={CURVE.suggested / 5:.2g}"
-    assert rates(CURVE, Plain()).splitlines()[-1] == f"the loss falls fastest at fixed.lr={CURVE.suggested:.2g}"
+    for without in (Plain(), Deep(unfreeze=0)):
+        assert rates(CURVE, without).splitlines()[-1] == f"the loss falls fastest at fixed.lr={CURVE.suggested:.2g}"
 
 
 def test_what_suggests_nothing_says_so():
