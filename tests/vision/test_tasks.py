@@ -236,7 +236,7 @@ def test_uncertainty_ends_where_the_paper_says():
 
 
 def test_only_the_rows_whose_turn_it_is_get_gradients():
-    """Without a turn every task's rows move; in a task's turn its own alone; once closed, the head has its own again."""
+    """Without a turn every task's rows move, in a turn that task's alone; once closed, the head has its own again."""
     torch.manual_seed(0)
     head = torch.nn.Linear(4, 5)
     optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, weight_decay=0.1)
