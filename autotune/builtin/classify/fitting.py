@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Generator
 from dataclasses import replace
@@ -36,6 +35,7 @@ from autotune.vision import (
     derive,
     evaluate,
     freeze,
+    further,
     make_mix,
     make_optimizer,
     make_penalties,
@@ -206,7 +206,7 @@ class Fitting:
                 )
                 if self.asking.reason in ("pause", "prune") or not seen:
                     return
-                done, at = done + 1, math.floor(at) + seen / len(self.train)
+                done, at = done + 1, further(at, seen / len(self.train))
                 if done - first > max(1, self.recipe.views):  # earlier ones compute activations too, and tell nothing
                     compiling.after_epoch(self.trained, time.monotonic() - began, until - at)
                 with self.trained.average.applied():

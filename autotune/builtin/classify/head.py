@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.patience import SCORE, Patience
 from autotune.builtin.classify.rates import head_plan
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import Asking, ManyHeads, Rows, score
+from autotune.vision import Asking, ManyHeads, Rows, further, score
 
 
 class HeadPhase:
@@ -233,7 +232,7 @@ def train_heads(
         if not heads.places:
             return
         share = seen / (wanted * len(vectors.train))
-        at = at + (1 - at) * share if first and share < 1 else math.floor(at) + share
+        at = further(at, share)
         yield {
             place: training.epoch(place, runs[place], probabilities, at, seen, patiences[place])
             for place, probabilities in heads.probabilities(vectors.val)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
@@ -33,6 +32,7 @@ from autotune.vision import (
     derive,
     evaluate,
     freeze,
+    further,
     make_optimizer,
     restore,
     score,
@@ -222,7 +222,7 @@ class Fitting:
             seen = train_epoch(trained, turns, epoch=done, batch_size=size, seed=self.run.seed, keep_going=self.asking)
             if self.asking.reason in ("pause", "prune") or not seen:
                 return
-            at = math.floor(at) + seen / turns.images(done, size)
+            at = further(at, seen / turns.images(done, size))
             done += 1
             with trained.average.applied():
                 found = [

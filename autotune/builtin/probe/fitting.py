@@ -25,6 +25,7 @@ from autotune.vision import (
     capture,
     derive,
     evaluate,
+    further,
     make_optimizer,
     restore,
     score,
@@ -110,9 +111,7 @@ class Fitting:
             seen = self._epoch(trained)
             if self.asking.reason in ("pause", "prune") or not seen:
                 return
-            share = seen / (self.recipe.passes * self.images)
-            whole = math.floor(self.at) + 1
-            self.at = float(whole) if share >= 1 else self.at + (whole - self.at) * share
+            self.at = further(self.at, seen / (self.recipe.passes * self.images))
             with trained.average.applied():
                 metrics = self._metrics()
             yield Epoch(at=self.at, images=seen, metrics=metrics, checkpoint=self._save(trained))
