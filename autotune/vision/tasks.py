@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from autotune.vision.boundary import BoundaryFeed
 from autotune.vision.device import Placement
@@ -152,14 +153,14 @@ class TaskRows:
         self.turn: int | None = None
         self.parts: dict[str, torch.nn.Parameter] = {}
         self._columns = task_columns(classes)
-        self._handles = []
+        self._handles: list[RemovableHandle] = []
         for name, whole in head.items():
             rows = [torch.nn.Parameter(whole.detach()[own]) for own in self._columns]
             self.parts |= {f"{name}@{task}": part for task, part in enumerate(rows)}
             for group in optimizer.param_groups:
                 given = group["params"]
                 group["params"] = [p for old in given for p in (rows if old is whole else [old])]
-            self._handles.append(whole.register_post_accumulate_grad_hook(self._hand_out(rows)))
+            self._handles.append(whole.register_post_accumulate_grad_hook(self._hand_out(rows)))  # type: ignore[no-untyped-call]
 
     def take_turn(self, task: int) -> None:
         """Says which task the next batch is of; see `Turns`."""
