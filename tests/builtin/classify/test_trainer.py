@@ -9,6 +9,7 @@ import torch
 from autotune import Choice, SearchSpace
 from autotune.builtin.classify.portfolio import PORTFOLIO, fitted
 from autotune.builtin.classify.recipe import ClassifyRecipe
+from autotune.checkpoint import read_checkpoint
 from autotune.plugins import load_plugins
 from autotune.testing import TrainerCase, TrainerSuite, tiny_data
 from autotune.vision import build_module, derive, freeze
@@ -60,6 +61,30 @@ def test_a_share_becomes_a_number_of_blocks(tmp_path):
     assert recipe.unfreeze == round(0.5 * facts.blocks)
     assert recipe.img_size == facts.input_size
     assert tiny("test_resnet", unfreeze=999).recipe.unfreeze == facts.blocks
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1])
+def test_the_deadline_never_turns_an_epoch_back(tmp_path, unfreeze):
+    """Cut short in its second epoch, and cut short again sooner after resuming, a training has still done more."""
+    one = tiny("test_resnet", unfreeze=unfreeze)
+    whole = one.run(tmp_path / "whole")
+    one.fit(whole)
+    for stop_at in range(30, 0, -1):  # the longest part of the second epoch that there is
+        cut = one.run(tmp_path / f"cut{stop_at}", stop_at=stop_at, reason="deadline")
+        cut.cache = whole.cache
+        first = (one.fit(cut) or [None])[-1]
+        if first is not None and 1 < first.at < 2:
+            break
+    assert 1 < first.at < 2
+    resumed = read_checkpoint(cut.saved[-1].path, backbone=one.backbone)
+    further = []
+    for stop_at in range(1, 8):
+        again = one.run(tmp_path / str(stop_at), resume=resumed, stop_at=stop_at, reason="deadline")
+        again.cache = whole.cache
+        further += [epoch.at for epoch in one.fit(again)]
+    assert further
+    assert min(further) < 2
+    assert all(at > first.at for at in further)
 
 
 def test_only_what_is_unfrozen_moves(tmp_path):
