@@ -207,9 +207,13 @@ class Boundaries:
             torch=torch.__version__,
         )
         shown = "unvaried" if view is None or images.policy is None else f"{images.policy.name} {view}"
-        size = images.preprocess.img_size
-        facts = {"backbone": self.cuts.name, "unfreeze": cut.unfreeze, "img_size": size, "view": shown}
-        return key, {**facts, "images": len(images)}
+        return key, {
+            "backbone": self.cuts.name,
+            "unfreeze": cut.unfreeze,
+            "img_size": images.preprocess.img_size,
+            "view": shown,
+            "images": len(images),
+        }
 
 
 class BoundaryFeed:
@@ -241,8 +245,8 @@ class BoundaryFeed:
         found = self._arrays(view) if keeps else None
         if found is None:
             if self.keep_going():
-                for inputs, labels in images.epoch(epoch, batch_size):
-                    yield self.boundaries.live(self.cut, inputs), labels
+                for pixels, labels in images.epoch(epoch, batch_size):
+                    yield self.boundaries.live(self.cut, pixels), labels
             return
         parts = shuffled(len(self), batch_size, images.seed, epoch)
         on_device = torch.split(images.placement.tensor(torch.cat(list(parts))), [len(part) for part in parts])
