@@ -19,10 +19,7 @@ def command() -> None:
 @options.json_option
 def ls(as_json: bool) -> None:
     """List what is kept, the last used first, with its size, and how much may be kept."""
-    from dataclasses import replace
-
     from autotune import cache_entries
-    from autotune.byte_sizes import format_bytes
     from autotune.cache import cache_folder
     from autotune.reporting import listings
 
@@ -30,10 +27,7 @@ def ls(as_json: bool) -> None:
     if as_json:
         terminal.show_json(found)
     else:
-        click.echo(listings.cache(replace(found, entries=tuple(e for e in found.entries if e.problem is None))))
-        for entry in found.entries:
-            if entry.problem is not None:
-                click.echo(f"{entry.kind}/{entry.key}, {format_bytes(entry.nbytes)}: {entry.problem}")
+        click.echo(listings.cache(found))
 
 
 @command.command(short_help="Remove what is kept.")

@@ -32,14 +32,17 @@ def plugins(found: Sequence[PluginInfo]) -> str:
 
 
 def cache(found: Contents) -> str:
-    """A table of what was computed once, and below it how much that is and may be."""
+    """A table of what was computed once, below it how much that is and may be, and what of it is damaged."""
     rows = [
         [e.kind, _made_from(e.facts), format_bytes(e.nbytes), f"{datetime.fromtimestamp(e.used):%Y-%m-%d %H:%M}"]
         for e in found.entries
+        if e.problem is None
     ]
     table = [plain(["kind", "what", "size", "last used"], rows)] if rows else []
     total = f"{format_bytes(found.nbytes)} of {format_bytes(found.limit)}"
-    return "\n".join([*table, f"{total} in {found.path}; --cache-size of a search sets another limit"])
+    lines = [*table, f"{total} in {found.path}; --cache-size of a search sets another limit"]
+    damaged = (e for e in found.entries if e.problem is not None)
+    return "\n".join([*lines, *(f"{e.kind}/{e.key}, {format_bytes(e.nbytes)}: {e.problem}" for e in damaged)])
 
 
 def _made_from(facts: Mapping[str, Any]) -> str:

@@ -213,9 +213,13 @@ class Boundaries:
             torch=torch.__version__,
         )
         shown = "unvaried" if view is None or images.policy is None else f"{images.policy.name} {view}"
-        size = images.preprocess.img_size
-        facts: dict[str, str | int] = {"backbone": self.cuts.name, "unfreeze": cut.unfreeze, "img_size": size}
-        return key, facts | {"view": shown, "images": len(images)}
+        return key, {
+            "backbone": self.cuts.name,
+            "unfreeze": cut.unfreeze,
+            "img_size": images.preprocess.img_size,
+            "view": shown,
+            "images": len(images),
+        }
 
 
 class BoundaryFeed:

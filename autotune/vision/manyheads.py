@@ -19,7 +19,9 @@ from autotune.vision.state import MEAN, MODEL, OPTIMIZER
 ALIGNED = 16
 CPU_ROOM = 1 << 17
 CPU_ROOM_DROPPED = 1 << 18
-GPU_ROOM = ROOM = 1 << 26
+GPU_ROOM = 1 << 26
+SCORED = 1 << 26
+"""Probabilities that are held at once while heads are scored, 256 MiB in float32."""
 CHUNK = 4096
 
 
@@ -143,12 +145,12 @@ class ManyHeads:
         """
         self._group(self._batch or 1)
         place = {id(head): i for i, head in self._heads.items()}
-        most = max(1, ROOM // (self.classes * len(features)))
+        most = max(1, SCORED // (self.classes * len(features)))
         for group in self._groups:
             for start in range(0, len(group.heads), most):
                 which = slice(start, start + most)
                 heads = group.heads[which]
-                rows = max(1, ROOM // (len(heads) * self.classes))
+                rows = max(1, SCORED // (len(heads) * self.classes))
                 odds = torch.cat([group.odds(part, which).cpu() for part in _in_order(features, rows)], dim=2)
                 for head, own in zip(heads, odds.transpose(1, 2), strict=True):
                     yield place[id(head)], np.ascontiguousarray(own.numpy())

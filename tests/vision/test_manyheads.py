@@ -258,7 +258,7 @@ def test_scoring_a_few_heads_and_images_at_a_time_changes_nothing(data, monkeypa
     heads = ManyHeads(plans, [start(i) for i in range(len(plans))], "cpu")
     train(heads, data, (0,))
     wanted = dict(heads.probabilities(data[0]))
-    monkeypatch.setattr("autotune.vision.manyheads.ROOM", CLASSES * IMAGES // 3)
+    monkeypatch.setattr("autotune.vision.manyheads.SCORED", CLASSES * IMAGES // 3)
     found = dict(heads.probabilities(data[0]))
     assert list(found) == list(wanted)
     for place, probabilities in found.items():
