@@ -13,6 +13,9 @@ import torch
 
 from autotune.errors import OutOfMemory, UsageError
 
+PINNED_FIRST = 2**22
+"""Bytes up to which a copy into pinned memory is cheaper than a GPU that waits."""
+
 
 def pick_device(name: str) -> str:
     """Resolves ``auto`` to ``cuda:0``, ``mps`` or ``cpu``, and checks any other name.
@@ -85,7 +88,9 @@ class Placement:
         return module.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def tensor(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Moves a tensor to the device without waiting for it."""
+        """Moves a tensor to the device; a GPU is not waited for if it is pinned, or small enough to be pinned first."""
+        if self.is_cuda and tensor.device.type == "cpu" and tensor.nbytes <= PINNED_FIRST and not tensor.is_pinned():
+            tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -27,10 +28,15 @@ UNVARIED = "none"
 """The name of the policy that draws nothing: the image as evaluation sees it."""
 
 
+@functools.cache
+def _scale(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of bytes, kept on their device: making them there makes a GPU wait."""
+    return torch.tensor(mean, device=device) * 255, torch.tensor(std, device=device) * 255
+
+
 def normalise(batch: torch.Tensor, preprocess: Preprocess) -> torch.Tensor:
     """Scales uint8 [N, 3, S, S] to float32 with the backbone's mean and deviation, in channels_last."""
-    mean = torch.tensor(preprocess.mean, device=batch.device) * 255
-    std = torch.tensor(preprocess.std, device=batch.device) * 255
+    mean, std = _scale(tuple(preprocess.mean), tuple(preprocess.std), batch.device)
     if batch.device.type != "cpu":
         shape = (1, 3, 1, 1)
         scaled = batch.to(torch.float32, memory_format=torch.channels_last)

@@ -15,19 +15,20 @@ CHANNELS_LAST = torch.channels_last
 NETWORK = "tf_efficientnet_lite0"
 
 
-def network(weights: str, classes: int, drop: float = 0.1) -> nn.Module:
+def network(weights: str, classes: int, drop: float = 0.1, device: str = "cpu") -> nn.Module:
     """The pretrained network with a new head, in channels_last.
 
     Args:
         weights: A safetensors file with timm's names.
         classes: Width of the head.
         drop: Dropout before the head.
+        device: Where it is.
     """
     overlay = {"file": weights}
     model = timm.create_model(
         NETWORK, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes, drop_rate=drop
     )
-    return model.to(memory_format=CHANNELS_LAST)
+    return model.to(device, memory_format=CHANNELS_LAST)
 
 
 def cut(model: nn.Module, k: int) -> tuple[nn.Module, nn.Module]:
@@ -67,9 +68,16 @@ def fused_adamw(module: nn.Module, lr: float = 1e-3, weight_decay: float = 0.01)
     return torch.optim.AdamW(groups, lr=lr, fused=True)
 
 
-def precision(dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
+def precision(dtype: torch.dtype, device: torch.device | str = "cpu") -> contextlib.AbstractContextManager[object]:
     """bf16 autocast, or nothing for float32."""
-    return torch.autocast("cpu", dtype) if dtype != torch.float32 else contextlib.nullcontext()
+    return torch.autocast(torch.device(device).type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
+
+
+def now(tensor: Tensor) -> float:
+    """The clock, once the tensor's device has done its work."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)
+    return time.perf_counter()
 
 
 def train_epoch(
@@ -91,24 +99,25 @@ def train_epoch(
         batch_size: Images a step.
         dtype: Precision of forward and backward.
     """
-    began = time.perf_counter()
-    for batch in torch.randperm(len(labels)).split(batch_size):
-        with precision(dtype):
+    began = now(inputs)
+    for batch in torch.randperm(len(labels), device=labels.device).split(batch_size):
+        with precision(dtype, inputs.device):
             logits = module(inputs[batch])
         loss = functional.cross_entropy(logits.float(), labels[batch], label_smoothing=0.05)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return len(labels) / (time.perf_counter() - began)
+    return len(labels) / (now(inputs) - began)
 
 
 @torch.inference_mode()
-def forward(module: nn.Module, inputs: Tensor, *, batch_size: int = 64) -> float:
+def forward(module: nn.Module, inputs: Tensor, *, batch_size: int = 64, dtype: torch.dtype = torch.float32) -> float:
     """Computes a frozen part over tensors in memory and returns img/s."""
-    began = time.perf_counter()
+    began = now(inputs)
     for batch in inputs.split(batch_size):
-        module(batch)
-    return len(inputs) / (time.perf_counter() - began)
+        with precision(dtype, inputs.device):
+            module(batch)
+    return len(inputs) / (now(inputs) - began)
 
 
 @torch.inference_mode()
@@ -126,6 +135,6 @@ def loss_of(module: nn.Module, inputs: Tensor, labels: Tensor) -> float:
     return float(functional.cross_entropy(module(inputs).float(), labels))
 
 
-def head(features: int, classes: int, drop: float = 0.1) -> nn.Module:
+def head(features: int, classes: int, drop: float = 0.1, device: str = "cpu") -> nn.Module:
     """A new linear head with dropout before it."""
-    return nn.Sequential(nn.Dropout(drop), nn.Linear(features, classes))
+    return nn.Sequential(nn.Dropout(drop), nn.Linear(features, classes)).to(device)

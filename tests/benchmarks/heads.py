@@ -30,7 +30,8 @@ class OneByOne:
             for number in range(self.count):
                 torch.manual_seed(number)
                 drop = 0.5 * number / max(1, self.count - 1)
-                module = bare.training_mode(bare.head(features.shape[1], self.material.classes, drop))
+                module = bare.head(features.shape[1], self.material.classes, drop, self.material.settings.device)
+                bare.training_mode(module)
                 self.heads.append((module, bare.fused_adamw(module)))
         began = time.perf_counter()
         for module, optimizer in self.heads:

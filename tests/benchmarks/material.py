@@ -37,6 +37,7 @@ class Settings:
         minutes: Budget of one search (P6).
         seeds: Seeds of the searches (P6).
         quick: Whether it is enough to see that it runs.
+        device: Where both sides train.
     """
 
     work: Path
@@ -48,6 +49,7 @@ class Settings:
     minutes: float = 15.0
     seeds: tuple[int, ...] = (0, 1, 2)
     quick: bool = False
+    device: str = "cpu"
 
 
 class Material:
@@ -122,8 +124,8 @@ class Material:
 
     @functools.cached_property
     def labels(self) -> Tensor:
-        """Labels of the training images, int64 [N]."""
-        return torch.from_numpy(self.train.labels.copy())
+        """Labels of the training images, int64 [N], on the device."""
+        return torch.from_numpy(self.train.labels.copy()).to(self.settings.device)
 
     @functools.cached_property
     def fewer(self) -> autotune.Data:
@@ -139,17 +141,18 @@ class Material:
 
     @functools.cached_property
     def inputs(self) -> Tensor:
-        """The training images as the network's inputs, float32 [N, 3, S, S] in channels_last."""
+        """The training images as the network's inputs, float32 [N, 3, S, S] in channels_last, on the device."""
         facts, size = self.backbone.facts, self.settings.img_size
         whole = torch.empty(len(self.train), 3, size, size, memory_format=torch.channels_last)
         for i in range(len(self.train)):
             image = torch.from_numpy(self.train.image(i).copy()).permute(2, 0, 1)
             pixels = tvf.resize(image, [size, size], antialias=True).float() / 255
             whole[i] = tvf.normalize(pixels, list(facts.mean), list(facts.std))
-        return whole
+        return whole.to(self.settings.device)
 
     @functools.cached_property
     def dtype(self) -> torch.dtype:
         """The precision in which autotune trains here: baselines that are to do the same work use it too."""
-        with Placement("cpu").autocast():
-            return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32
+        kind = torch.device(self.settings.device).type
+        with Placement(self.settings.device).autocast():
+            return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32

@@ -4,6 +4,7 @@
     python tests/benchmarks/run.py P1 P3 --quick       # 240 images, two rounds: does it run?
     python tests/benchmarks/run.py P6 --minutes 15     # three seeds, 15 minutes a baseline; goes on where it stopped
     python tests/benchmarks/run.py P9                  # every family of networks
+    python tests/benchmarks/run.py --device cuda       # P1 to P5 on a GPU, against the same loops there
 
 It ends with 1 if a goal is missed.
 """
@@ -26,6 +27,7 @@ from typing import Any
 POLICY, TURNS = "GOMP_SPINCOUNT", "10000"
 NAMES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9")
 USUAL = ("P1", "P2", "P3", "P4", "P5", "P7", "P8")
+ANYWHERE = ("P1", "P2", "P3", "P4", "P5")
 TORCHS_OWN = "torch's own waiting policy"
 
 
@@ -44,12 +46,14 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, default=Path("runs/benchmarks"), help="images, caches, and what P6 keeps between calls"
     )
+    parser.add_argument("--device", default="cpu", help="where both sides train; on a GPU only P1 to P5")
     parser.add_argument("--bare", action="store_true", help="the baselines alone")
     parser.add_argument("--own-policy", action="store_true", help=f"with {TORCHS_OWN}; autotune sets {POLICY}")
     chosen = parser.parse_args(words)
-    chosen.names = list(dict.fromkeys(name.upper() for name in chosen.names)) or list(USUAL)
-    if unknown := [name for name in chosen.names if name not in NAMES]:
-        parser.error(f"{unknown[0]} is no benchmark: choose from {', '.join(NAMES)}")
+    usual, known = (USUAL, NAMES) if chosen.device == "cpu" else (ANYWHERE, ANYWHERE)
+    chosen.names = list(dict.fromkeys(name.upper() for name in chosen.names)) or list(usual)
+    if unknown := [name for name in chosen.names if name not in known]:
+        parser.error(f"{unknown[0]} is no benchmark on {chosen.device}: choose from {', '.join(known)}")
     return chosen
 
 
@@ -85,6 +89,8 @@ def settings(chosen: argparse.Namespace) -> Any:
     """Sizes, as asked for."""
     from material import Settings
 
+    from autotune.vision import pick_device
+
     return Settings(
         work=chosen.work.absolute(),
         images=chosen.images or (240 if chosen.quick else 10_000),
@@ -92,10 +98,11 @@ def settings(chosen: argparse.Namespace) -> Any:
         minutes=chosen.minutes,
         seeds=tuple(range(chosen.seeds)),
         quick=chosen.quick,
+        device=pick_device(chosen.device),
     )
 
 
-def machine() -> dict[str, Any]:
+def machine(device: str) -> dict[str, Any]:
     """What it was measured on."""
     import timm
     import torch
@@ -105,6 +112,7 @@ def machine() -> dict[str, Any]:
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return {
         "cpu": model[0].partition(":")[2].strip() if model else platform.processor(),
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
         "cores": len(os.sched_getaffinity(0)),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
@@ -121,7 +129,7 @@ def baselines_apart(chosen: argparse.Namespace, names: Sequence[str]) -> dict[st
     """The baselines again in a process of their own, with the waiting policy that torch comes with; by measure."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         command = [sys.executable, __file__, *names, "--bare", "--own-policy", "--json", file.name]
-        command += ["--work", str(chosen.work), *(["--quick"] if chosen.quick else [])]
+        command += ["--work", str(chosen.work), "--device", chosen.device, *(["--quick"] if chosen.quick else [])]
         for option in ("rounds", "images"):
             if (value := getattr(chosen, option)) is not None:
                 command += [f"--{option}", str(value)]
@@ -136,8 +144,9 @@ def main() -> int:
     from material import Material
     from measuring import baselines, results, table
 
-    about = machine()
-    material = Material(settings(chosen))
+    sizes = settings(chosen)
+    about = machine(sizes.device)
+    material = Material(sizes)
     known = benchmarks()
     if chosen.bare:
         found = {m.rows[0].name: baselines(m, material.rounds) for n in chosen.names for m in known[n](material)}

@@ -32,7 +32,9 @@ class BareSuffix:
     def parts(self) -> tuple[torch.nn.Module, torch.nn.Module]:
         """Prefix, suffix."""
         torch.manual_seed(0)
-        prefix, suffix = bare.cut(bare.network(self.material.weights, self.material.classes), self.k)
+        material = self.material
+        whole = bare.network(material.weights, material.classes, device=material.settings.device)
+        prefix, suffix = bare.cut(whole, self.k)
         return prefix, bare.training_mode(suffix)
 
     @functools.cached_property
@@ -60,7 +62,10 @@ class BareSuffix:
 
     def forward(self) -> Figures:
         """The frozen prefix over a part of the images."""
-        rate = bare.forward(self.parts[0], self.material.inputs[:SAMPLE], batch_size=self.material.settings.batch)
+        material = self.material
+        rate = bare.forward(
+            self.parts[0], material.inputs[:SAMPLE], batch_size=material.settings.batch, dtype=material.dtype
+        )
         return {"bare prefix img/s": rate}
 
 

@@ -262,4 +262,4 @@ def test_the_command_takes_names_in_any_case_and_refuses_others(capsys: pytest.C
     assert "P6" not in run.arguments([]).names
     with pytest.raises(SystemExit):
         run.arguments(["P10"])
-    assert "P10 is no benchmark: choose from P1" in capsys.readouterr().err
+    assert "P10 is no benchmark on cpu: choose from P1" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import torch
 from material import EPOCHS, Material
 
 from autotune import Checkpoint, Epoch, StopReason
@@ -24,14 +25,34 @@ KEPT = 2
 
 
 class TimedRun(TrialRun):
-    """A run that saves as the engine does, keeps the newest two checkpoints, and remembers when it was last asked."""
+    """A run that saves as the engine does, keeps the newest two checkpoints, and knows when it was last asked.
 
-    asked_last = 0.0
+    A GPU is not made to wait for that: it notes the time itself when it has come so far.
+    """
+
+    def begin(self) -> None:
+        """Time counts from here."""
+        self._began = self._asked_last = self._now()
 
     def stop(self) -> StopReason | None:
         """Says to go on; the last question of an epoch comes after its last batch."""
-        self.asked_last = time.perf_counter()
+        self._asked_last = self._now()
         return None
+
+    @property
+    def seconds(self) -> float:
+        """From `begin` to the last question."""
+        if isinstance(self._asked_last, float):
+            return self._asked_last - self._began
+        self._asked_last.synchronize()
+        return self._began.elapsed_time(self._asked_last) / 1000
+
+    def _now(self) -> Any:
+        if not self.device.startswith("cuda"):
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
 
     def save(self, tensors: Any, facts: Any) -> Checkpoint:
         """Saves atomically with a checksum, and removes what the engine would thin out."""
@@ -95,6 +116,7 @@ class Training:
         self.run = TimedRun(
             self.folder,
             epochs=epochs,
+            device=material.settings.device,
             backbone=material.backbone,
             augmentations=plan.plugins.augmentations,
         )
@@ -106,9 +128,10 @@ class Training:
         """Trains the next epoch."""
         with uncut() if self.without_cache else contextlib.nullcontext():
             began = time.perf_counter()
+            self.run.begin()
             epoch = next(self._epochs)
             ended = time.perf_counter()
-        return Timed(rate=epoch.images / (self.run.asked_last - began), seconds=ended - began, images=epoch.images)
+        return Timed(rate=epoch.images / self.run.seconds, seconds=ended - began, images=epoch.images)
 
     def close(self) -> None:
         """Ends the trial and removes its folder."""
@@ -137,10 +160,11 @@ class TrainingMany:
             )
             for p in places
         ]  # fmt: skip
+        # After each batch only the first is asked.
         self.runs = [
-            TimedRun(
-                self.folder / str(i), epochs=epochs, seed=i, backbone=material.backbone,
-                augmentations=plan.plugins.augmentations,
+            (TimedRun if i == 0 else TrialRun)(
+                self.folder / str(i), epochs=epochs, seed=i, device=material.settings.device,
+                backbone=material.backbone, augmentations=plan.plugins.augmentations,
             )
             for i in range(count)
         ]  # fmt: skip
@@ -152,13 +176,15 @@ class TrainingMany:
     def epoch(self) -> tuple[float, float]:
         """Trains all of them for their next epoch: seconds of training, and of the whole epoch."""
         began = time.perf_counter()
+        timed: TimedRun = self.runs[0]
+        timed.begin()
         arrived: dict[int, Epoch] = {}
         for some in itertools.islice(self._epochs, len(self.runs)):
             arrived.update(some)
             if len(arrived) == len(self.runs):
                 break
         ended = time.perf_counter()
-        return max(run.asked_last for run in self.runs) - began, ended - began
+        return timed.seconds, ended - began
 
     def close(self) -> None:
         """Ends the trials and removes their folders."""

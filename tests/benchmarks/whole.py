@@ -57,6 +57,7 @@ class Timm:
                 weights=material.weights,
                 classes=material.classes,
                 img_size=material.settings.img_size,
+                device=material.settings.device,
                 **self.settings,
             )
         return {self.name: self.loop.train_epoch()}
@@ -79,7 +80,8 @@ class Resident:
         material = self.material
         if self.made is None:
             torch.manual_seed(0)
-            module = bare.training_mode(bare.network(material.weights, material.classes), self.bn)
+            network = bare.network(material.weights, material.classes, device=material.settings.device)
+            module = bare.training_mode(network, self.bn)
             self.made = module, bare.fused_adamw(module)
         count = len(material.fewer.task.train)
         rate = bare.train_epoch(

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 
 from autotune.errors import Diverged, OutOfMemory
+from autotune.plugins import load_plugins
 from autotune.vision import (
     Average,
     Images,
@@ -26,11 +30,22 @@ from autotune.vision import (
 
 
 def training(
-    backbone, *, unfreeze=2, lr=0.01, opt="adamw", mixup=0.0, cutmix=0.0, notes=None, kind=None, l1=0.0, l2_sp=0.0
+    backbone,
+    *,
+    unfreeze=2,
+    lr=0.01,
+    opt="adamw",
+    mixup=0.0,
+    cutmix=0.0,
+    notes=None,
+    kind=None,
+    l1=0.0,
+    l2_sp=0.0,
+    placement=Placement("cpu"),
 ):
     """A small network ready to train."""
     torch.manual_seed(0)
-    module = Placement("cpu").module(backbone.build(3, drop=0.2))
+    module = placement.module(backbone.build(3, drop=0.2))
     partition = freeze(module, backbone, unfreeze)
     live = {n: t for n, t in module.state_dict(keep_vars=True).items() if n in partition.trained}
     rates = Rates(lr=lr, lr_blocks=lr, layer_decay=0.9, opt=opt, momentum=0.9, weight_decay=0.01, l1=l1, l2_sp=l2_sp)
@@ -40,7 +55,7 @@ def training(
         partition=partition,
         optimizer=optimizer,
         average=Average(live, 6),
-        placement=Placement("cpu"),
+        placement=placement,
         smoothing=0.05,
         mix=make_mix(mixup, cutmix, 3),
         warmup_steps=3,
@@ -206,3 +221,26 @@ def test_probabilities_are_learned_and_not_the_labels(backbone, split, preproces
     said = evaluate(trained.module, images, Placement("cpu"))
     assert (said.argmax(1) == (split.labels + 1) % 3).mean() > 0.8
     assert said.max(1).mean() < 0.9
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("policy", ["none", "flip-crop", "trivial", "heavy", "augmix"])
+@pytest.mark.parametrize("how", [{}, {"mixup": 0.3, "cutmix": 1.0}, {"opt": "sgd", "kind": "cosine", "l2_sp": 0.5}])
+def test_no_step_waits_for_a_gpu(backbone, split, preprocess, policy, how):
+    """An epoch of many steps makes the GPU be waited for as often as one of few: the steps themselves never do."""
+    placement = Placement("cuda:0")
+    trained = training(backbone, placement=placement, **how)
+    images = Images(split, preprocess, placement, seed=1, policy=load_plugins().augmentations[policy])
+
+    def waits(batch_size):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                train_epoch(trained, images, epoch=0, batch_size=batch_size, seed=1, keep_going=lambda: True)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        return [f"{one.filename}:{one.lineno}" for one in caught if "synchronizing CUDA" in str(one.message)]
+
+    waits(16)
+    assert Counter(waits(3)) == Counter(waits(15))
