@@ -158,7 +158,7 @@ def main() -> int:
         print(f"{name} ...", file=sys.stderr, flush=True)
         began = time.perf_counter()
         here = [list(results(measure, material.rounds)) for measure in known[name](material)]
-        if name in ("P1", "P3", "P4", "P5"):
+        if name in ("P1", "P3", "P4", "P5") and chosen.device == "cpu":
             apart = baselines_apart(chosen, [name])
             here = [[replace(row, apart={TORCHS_OWN: apart[rows[0].name]}) for row in rows] for rows in here]
         measured += [row for rows in here for row in rows]

@@ -41,10 +41,11 @@ def training(
     kind=None,
     l1=0.0,
     l2_sp=0.0,
-    placement=Placement("cpu"),
+    device="cpu",
 ):
     """A small network ready to train."""
     torch.manual_seed(0)
+    placement = Placement(device)
     module = placement.module(backbone.build(3, drop=0.2))
     partition = freeze(module, backbone, unfreeze)
     live = {n: t for n, t in module.state_dict(keep_vars=True).items() if n in partition.trained}
@@ -229,7 +230,7 @@ def test_probabilities_are_learned_and_not_the_labels(backbone, split, preproces
 def test_no_step_waits_for_a_gpu(backbone, split, preprocess, policy, how):
     """An epoch of many steps makes the GPU be waited for as often as one of few: the steps themselves never do."""
     placement = Placement("cuda:0")
-    trained = training(backbone, placement=placement, **how)
+    trained = training(backbone, device="cuda:0", **how)
     images = Images(split, preprocess, placement, seed=1, policy=load_plugins().augmentations[policy])
 
     def waits(batch_size):
