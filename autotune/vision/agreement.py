@@ -49,6 +49,15 @@ def undisturbed(module: torch.nn.Module) -> Iterator[None]:
                 buffer.copy_(kept)
 
 
+def full_precision() -> contextlib.AbstractContextManager[None]:
+    """Lets a GPU compute convolutions in float32, as matrix products are by default, and always by the same kernels.
+
+    TF32 has ten bits of mantissa: what a network makes of an image then depends, in the third digit, on how many
+    others there are in the batch, for which other kernels are taken.
+    """
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+
+
 def disagreement(
     module: torch.nn.Module,
     partition: Partition,
@@ -62,7 +71,7 @@ def disagreement(
     updates, and each image's boundary alone with that in the batch.
 
     Args:
-        module: The network; call inside `undisturbed`.
+        module: The network; call inside `undisturbed` and `full_precision`.
         partition: What is trained.
         prefix: From images to the boundary.
         suffix: From the boundary to logits.

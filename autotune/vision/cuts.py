@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from autotune.backbone import Backbone
-from autotune.vision.agreement import Boundary, Findings, disagreement, undisturbed
+from autotune.vision.agreement import Boundary, Findings, disagreement, full_precision, undisturbed
 from autotune.vision.device import is_out_of_memory
 from autotune.vision.freezing import Partition, freeze, train_mode
 from autotune.vision.slicing import Flow
@@ -196,10 +196,10 @@ class Cuts:
     def _compared(self, cut: Cut, partition: Partition, steps: str) -> str:
         blocks = [sorted(block) for block in (partition.head, *partition.blocks)]
         images = self._images(IMAGES)
-        key = _digest(cut.fingerprint, cut.unfreeze, steps, blocks, images.device.type)
+        key = _digest(cut.fingerprint, cut.unfreeze, steps, blocks, images.device.type, images.dtype)
         differs = self._findings.read(key)
         if differs is None:
-            with undisturbed(self._module):
+            with undisturbed(self._module), full_precision():
                 differs = disagreement(self._module, partition, cut.prefix, cut.suffix, images)
             facts = {"backbone": self.name, "unfreeze": cut.unfreeze, "img_size": self._size}
             self._findings.write(key, differs, {**facts, "crossing": cut.crossing})

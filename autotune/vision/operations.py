@@ -137,7 +137,7 @@ def operate(
 def affine(images: torch.Tensor, kinds: torch.Tensor, magnitudes: torch.Tensor, mode: str) -> torch.Tensor:
     """Shears, shifts and rotates about the centre, black outside; arguments as for `operate`."""
     height, width = images.shape[-2:]
-    x, y = ((torch.arange(n, dtype=torch.float32) - (n - 1) / 2).to(images.device) for n in (width, height))
+    x, y = (torch.arange(n, dtype=torch.float32, device=images.device) - (n - 1) / 2 for n in (width, height))
     rows = _sources(kinds, magnitudes, width, height)
     a, b, c, d, e, f = send(rows.float(), images.device).view(-1, 6, 1, 1).unbind(1)
     changed = torch.empty_like(images)

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
+import multiprocessing
 import statistics
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +162,7 @@ def main() -> None:
     parser.add_argument("--per-class", type=int, default=20, help="training images a class (20)")
     parser.add_argument("--epochs", type=int, default=20, help="epochs (20)")
     parser.add_argument("--seeds", type=int, default=3, help="how many (3)")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once; their seconds are then not comparable")
     parser.add_argument("--work", type=Path, default=Path("runs/strategies"), help="images, studies and results")
     chosen = parser.parse_args()
     if unknown := [name for name in chosen.names if name not in known]:
@@ -166,14 +170,18 @@ def main() -> None:
     path = chosen.work / f"results-{chosen.per_class}.json"
     results: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     done = {(r["strategy"], r["seed"]) for r in results}
-    for seed in range(chosen.seeds):
-        data = write_images(chosen.work / f"fashion-{chosen.per_class}-{seed}", chosen.per_class, seed)
-        for name in chosen.names or known:
-            if (name, seed) in done:
-                continue
-            results.append(measure(name, data, seed, chosen.epochs, chosen.work / "studies"))
+    data = [
+        write_images(chosen.work / f"fashion-{chosen.per_class}-{seed}", chosen.per_class, seed)
+        for seed in range(chosen.seeds)
+    ]
+    missing = [one for one in itertools.product(chosen.names or known, range(chosen.seeds)) if one not in done]
+    with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        runs = chosen.work / "studies"
+        for one in as_completed([pool.submit(measure, n, data[s], s, chosen.epochs, runs) for n, s in missing]):
+            results.append(one.result())
             print(results[-1], flush=True)
             path.write_text(json.dumps(results, indent=1) + "\n")
+    results.sort(key=lambda r: (known.index(r["strategy"]), r["seed"]))
     print(table(results))
 
 

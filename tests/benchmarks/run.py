@@ -27,7 +27,7 @@ from typing import Any
 POLICY, TURNS = "GOMP_SPINCOUNT", "10000"
 NAMES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9")
 USUAL = ("P1", "P2", "P3", "P4", "P5", "P7", "P8")
-ANYWHERE = ("P1", "P2", "P3", "P4", "P5")
+ANYWHERE = ("P1", "P2", "P3", "P4", "P5", "P9")
 TORCHS_OWN = "torch's own waiting policy"
 
 
@@ -46,11 +46,11 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--work", type=Path, default=Path("runs/benchmarks"), help="images, caches, and what P6 keeps between calls"
     )
-    parser.add_argument("--device", default="cpu", help="where both sides train; on a GPU only P1 to P5")
+    parser.add_argument("--device", default="cpu", help="where both sides train; on a GPU only P1 to P5 and P9")
     parser.add_argument("--bare", action="store_true", help="the baselines alone")
     parser.add_argument("--own-policy", action="store_true", help=f"with {TORCHS_OWN}; autotune sets {POLICY}")
     chosen = parser.parse_args(words)
-    usual, known = (USUAL, NAMES) if chosen.device == "cpu" else (ANYWHERE, ANYWHERE)
+    usual, known = (USUAL, NAMES) if chosen.device == "cpu" else (ANYWHERE[:-1], ANYWHERE)
     chosen.names = list(dict.fromkeys(name.upper() for name in chosen.names)) or list(usual)
     if unknown := [name for name in chosen.names if name not in known]:
         parser.error(f"{unknown[0]} is no benchmark on {chosen.device}: choose from {', '.join(known)}")

@@ -21,6 +21,7 @@ from autotune import Backbone
 from autotune.builtin.timm.source import TimmSource
 from autotune.builtin.torchvision.source import TorchvisionSource
 from autotune.vision import Cut, Cuts, freeze
+from autotune.vision.agreement import full_precision
 
 DEPTHS = (0, 1, 2, 3)
 CLASSES, IMAGES, SMALL = 3, 3, 64
@@ -48,7 +49,7 @@ def networks() -> Iterator[tuple[str, Backbone]]:
 def gradients(module: nn.Module, logits: Tensor) -> list[Tensor]:
     """Of a loss that every logit has a part in, by the trained parameters."""
     trained = [p for p in module.parameters() if p.requires_grad]
-    loss = (logits * torch.linspace(1, 2, logits.numel()).view_as(logits)).sum()
+    loss = (logits * torch.linspace(1, 2, logits.numel(), device=logits.device).view_as(logits)).sum()
     # Retained: in evaluation mode LeViT keeps its attention biases, so two passes share a part of their graphs.
     found = torch.autograd.grad(loss, trained, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(p) if g is None else g for p, g in zip(trained, found, strict=True)]
@@ -71,13 +72,13 @@ def differs(module: nn.Module, backbone: Backbone, cut: Cut, images: Tensor) -> 
     return None if all(equal(ours, theirs) for ours, theirs in both) else "other gradients"
 
 
-def failure(backbone: Backbone) -> str | None:
+def failure(backbone: Backbone, device: str) -> str | None:
     """Why a network cannot be cut at some depth, or None if it can be cut at all."""
     size = backbone.facts.nearest_size(SMALL)
     torch.manual_seed(0)
-    module = backbone.build(CLASSES, img_size=size, load=False)
+    module = backbone.build(CLASSES, img_size=size, load=False).to(device)
     cuts = Cuts(module, backbone, img_size=size, folder=None)
-    images = torch.randn(IMAGES, 3, size, size)
+    images = torch.randn(IMAGES, 3, size, size, device=device)
     for depth in DEPTHS:
         if depth >= backbone.facts.blocks:
             break
@@ -99,7 +100,8 @@ def p9(material: Material) -> Iterator[Measure]:
         for number, (source, backbone) in enumerate(networks()):
             if number % every:
                 continue
-            reason = failure(backbone)
+            with full_precision():
+                reason = failure(backbone, material.settings.device)
             tried[source] += 1
             good[source] += reason is None
             if reason is not None:

@@ -30,6 +30,14 @@ def test_a_cut_at_any_depth_computes_the_same(lite0: Backbone, unfreeze: int) ->
     assert len(cut.crossing) == 1
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("unfreeze", range(8))
+def test_a_gpu_finds_the_same_cuts(lite0: Backbone, unfreeze: int) -> None:
+    """However many images are computed at once: a GPU takes other kernels for other batches."""
+    cuts = Cuts(lite0.build(10, drop=0.2, img_size=SIZE).to("cuda:0"), lite0, img_size=SIZE, folder=None)
+    assert cuts.at(unfreeze) is not None, cuts.why_not(unfreeze)
+
+
 @pytest.mark.slow
 def test_a_deeper_boundary_is_computed_from_a_shallower_one(lite0: Backbone) -> None:
     """From any cut to the next deeper one, and from the shallowest to the deepest."""
