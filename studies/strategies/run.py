@@ -4,7 +4,7 @@
     python studies/strategies/run.py --per-class 1000 half all   # some of them, on many images
 
 Each run is an ordinary study of one trial on images drawn by the seed, evaluated on its locked test images. What was
-measured is kept in WORK/results-N.json and not measured again.
+measured is kept in WORK/results-N-EPOCHS-SIZE.json and not measured again.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from PIL import Image
 import autotune
 
 BACKBONE = "timm/tf_efficientnet_lite0"
-TEST = 4000
+TEST = 2000
 TRAINED_ON = 50_000
 """Training images are drawn from the first of these, validation images from the rest."""
 
 BASE: Mapping[str, Any] = {
     "unfreeze": 4, "lr": 1e-3, "lr_blocks": 1e-3, "layer_decay": 0.8, "opt": "adamw", "momentum": 0.9,
     "weight_decay": 0.01, "drop": 0.1, "drop_path": 0.0, "smoothing": 0.05, "augment": "none", "views": 0,
-    "mixup": 0.0, "cutmix": 0.0, "bn": "frozen", "img_size": 96,
+    "mixup": 0.0, "cutmix": 0.0, "bn": "frozen",
 }  # fmt: skip
 
 STRATEGIES: Mapping[str, Mapping[str, Any]] = {
@@ -115,10 +115,10 @@ def write_images(folder: Path, per_class: int, seed: int) -> Path:
     return folder
 
 
-def measure(name: str, data: Path, seed: int, epochs: int, runs: Path) -> dict[str, Any]:
+def measure(name: str, data: Path, seed: int, epochs: int, img_size: int, runs: Path) -> dict[str, Any]:
     """One strategy with one seed: test scores, and what the study took."""
     probe = name in PROBES
-    fixed = {"img_size": BASE["img_size"], **PROBES[name]} if probe else {**BASE, **STRATEGIES[name]}
+    fixed = {**(PROBES[name] if probe else {**BASE, **STRATEGIES[name]}), "img_size": img_size}
     began = time.monotonic()
     study = autotune.search(
         data,
@@ -161,13 +161,14 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="STRATEGY", help=f"all by default: {'; '.join(known)}")
     parser.add_argument("--per-class", type=int, default=20, help="training images a class (20)")
     parser.add_argument("--epochs", type=int, default=20, help="epochs (20)")
+    parser.add_argument("--img-size", type=int, default=96, help="side of the network's input in pixels (96)")
     parser.add_argument("--seeds", type=int, default=3, help="how many (3)")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once; their seconds are then not comparable")
     parser.add_argument("--work", type=Path, default=Path("runs/strategies"), help="images, studies and results")
     chosen = parser.parse_args()
     if unknown := [name for name in chosen.names if name not in known]:
         parser.error(f"{unknown[0]!r} is no strategy: choose from {'; '.join(known)}")
-    path = chosen.work / f"results-{chosen.per_class}.json"
+    path = chosen.work / f"results-{chosen.per_class}-{chosen.epochs}-{chosen.img_size}.json"
     results: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
     done = {(r["strategy"], r["seed"]) for r in results}
     data = [
@@ -176,8 +177,10 @@ def main() -> None:
     ]
     missing = [one for one in itertools.product(chosen.names or known, range(chosen.seeds)) if one not in done]
     with ProcessPoolExecutor(chosen.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        runs = chosen.work / "studies"
-        for one in as_completed([pool.submit(measure, n, data[s], s, chosen.epochs, runs) for n, s in missing]):
+        runs = chosen.work / f"studies-{chosen.epochs}-{chosen.img_size}"
+        for one in as_completed(
+            [pool.submit(measure, n, data[s], s, chosen.epochs, chosen.img_size, runs) for n, s in missing]
+        ):
             results.append(one.result())
             print(results[-1], flush=True)
             path.write_text(json.dumps(results, indent=1) + "\n")

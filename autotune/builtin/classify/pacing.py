@@ -21,7 +21,10 @@ from autotune.vision import evaluate, fingerprint, train_epoch
 
 Inputs: TypeAlias = tuple[torch.Tensor, ...]
 
-STEPS = 2
+WARMING, STEPS = 1, 2
+GPU_WARMING, GPU_STEPS = 3, 10
+"""A GPU loads each kernel when it is first used, which takes longer than many steps, and one step says little of it."""
+
 RATES = {
     "unfreeze_share",
     "unfreeze_schedule",
@@ -59,7 +62,7 @@ def pace(recipe: ClassifyRecipe, task: Task, run: Run) -> float:
 
 def _key(recipe: ClassifyRecipe, task: Task, run: Run) -> str:
     return fingerprint(
-        version=1,
+        version=2,
         machine=platform.node(),
         device=torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else run.device,
         threads=torch.get_num_threads(),
@@ -79,12 +82,13 @@ def _read(path: Path) -> tuple[float, float] | None:
 
 
 def _measure(fitting: Fitting) -> tuple[float, float]:
-    """Seconds for one image, trained and evaluated; the first batch warms up where there are more."""
+    """Seconds for one image, trained and evaluated; the first batches warm up where there are more."""
     now, size, cut = fitting.placement.now, fitting.recipe.batch_size, fitting.cut
+    warming, steps = (GPU_WARMING, GPU_STEPS) if fitting.placement.is_cuda else (WARMING, STEPS)
     if cut is not None and fitting.repeats:
         fitting.trained.forward = cut.suffix
     spent, began = [], now()
-    for images, labels in itertools.islice(fitting.train.epoch(0, size), STEPS + 1):
+    for images, labels in itertools.islice(fitting.train.epoch(0, size), warming + steps):
         inputs: Inputs = images
         if cut is not None and fitting.repeats:
             inputs, began = fitting.boundaries.live(cut, images), now()
@@ -95,9 +99,12 @@ def _measure(fitting: Fitting) -> tuple[float, float]:
     images = next(iter(fitting.val.plain()))
     inputs = images if cut is None else fitting.boundaries.live(cut, images)
     forward = fitting.module if cut is None else cut.suffix
+    side = _One((inputs, inputs[0]))
+    if fitting.placement.is_cuda:
+        evaluate(fitting.module, side, fitting.placement, forward)
     began = now()
-    evaluate(fitting.module, _One((inputs, inputs[0])), fitting.placement, forward)
-    return statistics.fmean(spent[1:] or spent), (now() - began) / len(inputs[0])
+    evaluate(fitting.module, side, fitting.placement, forward)
+    return statistics.fmean(spent[warming:] or spent), (now() - began) / len(inputs[0])
 
 
 class _One:
