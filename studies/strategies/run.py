@@ -34,7 +34,7 @@ TRAINED_ON = 50_000
 BASE: Mapping[str, Any] = {
     "unfreeze": 4, "lr": 1e-3, "lr_blocks": 1e-3, "layer_decay": 0.8, "opt": "adamw", "momentum": 0.9,
     "weight_decay": 0.01, "drop": 0.1, "drop_path": 0.0, "smoothing": 0.05, "augment": "none", "views": 0,
-    "mixup": 0.0, "cutmix": 0.0, "bn": "frozen",
+    "mixup": 0.0, "cutmix": 0.0, "bn": "frozen", "warmup_epochs": 4.0,
 }  # fmt: skip
 
 STRATEGIES: Mapping[str, Mapping[str, Any]] = {
@@ -49,6 +49,7 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "no head first": {"head_epochs": 0},
     "one rate": {"layer_decay": 1.0},
     "small rates": {"lr_blocks": 2e-4},
+    "short warm-up": {"warmup_epochs": 0.5},
     "cosine": {"sched": "cosine"},
     "onecycle": {"sched": "onecycle"},
     "step": {"sched": "step"},

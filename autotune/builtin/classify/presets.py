@@ -11,6 +11,10 @@ SMALLEST, SMALL = 64, 96
 HEAD_STEPS, LEAST = 2500, 2
 """Steps after which a head on frozen features hardly gains any more, and the fewest passes over the images."""
 
+WARM_STEPS, LONGEST = 24, 5.0
+"""Steps in which the rates rise at least, and the most epochs for that. Adam's first steps are as long as the rate,
+however small the gradient: with 187 images and three steps of warm-up a network fell to chance and stayed there."""
+
 
 def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
     """Chooses image size, batch size, and how long the head is trained by itself.
@@ -29,6 +33,10 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
     batch = 32 if train < 3000 else 64 if device == "cpu" or train < 20000 else 128
     fixed: dict[str, str | int | float | bool] = {"batch_size": batch}
     reasons = [f"batch_size {batch}: {train:,} training images"]
+    rise = round(min(LONGEST, WARM_STEPS * batch / max(1, train)), 1)
+    if rise > ClassifyRecipe.model_fields["warmup_epochs"].default:
+        fixed["warmup_epochs"] = rise
+        reasons.append(f"warmup_epochs {rise:g}: the rates rise for {round(rise * train / batch)} steps")
     passes = max(LEAST, round(HEAD_STEPS * batch / train))
     if passes < ClassifyRecipe.model_fields["head_epochs"].default:
         fixed["head_epochs"] = passes

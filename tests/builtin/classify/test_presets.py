@@ -52,6 +52,15 @@ def test_many_images_need_few_passes_for_the_head():
     assert presets(profile(28, 10_000_000), [ANY], "cpu").fixed["head_epochs"] == 2
 
 
+def test_few_images_mean_a_long_warm_up():
+    """The rates rise for about 24 steps, whatever an epoch has, but for five epochs at most."""
+    chosen = presets(profile(28, 192), [ANY], "cpu")
+    assert chosen.fixed["warmup_epochs"] == 4
+    assert "warmup_epochs 4: the rates rise for 24 steps" in chosen.reasons
+    assert presets(profile(28, 20), [ANY], "cpu").fixed["warmup_epochs"] == 5
+    assert "warmup_epochs" not in presets(profile(28, 5000), [ANY], "cpu").fixed
+
+
 def test_few_images_mean_small_batches():
     """A thousand images make batches of 32, a hundred thousand on a GPU batches of 128."""
     assert presets(profile(64, 1000), [ANY], "cpu").fixed["batch_size"] == 32
