@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from autotune import Facts, Presets, Profile
 from autotune.builtin.classify.recipe import ClassifyRecipe
+from autotune.vision import common_size
 
-SMALLEST, SMALL = 64, 96
 HEAD_STEPS, LEAST = 2500, 2
 """Steps after which a head on frozen features hardly gains any more, and the fewest passes over the images."""
 
@@ -17,18 +17,10 @@ however small the gradient: with 187 images and three steps of warm-up a network
 
 
 def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
-    """Chooses image size, batch size, and how long the head is trained by itself.
+    """Chooses image size, batch size, how long the rates rise, and how long the head is trained by itself.
 
-    Small images gain nothing from being enlarged to the size of the pretraining, and each doubling costs four
-    times as much: those under 96 px are enlarged fourfold at most, to something from 64 to 96 px. The size must
-    suit every candidate.
+    The size must suit every candidate; see `autotune.vision.common_size`.
     """
-    short = min(profile.height[1], profile.width[1])
-    largest = max((facts.input_size for facts in backbones), default=224)
-    # On the CPU an image of 224 px costs five times one of 96 px; half as much detail is the better bargain.
-    wish = -(-(short if short >= SMALL else min(SMALL, max(SMALLEST, 4 * short))) // 32) * 32
-    size = min(wish, largest if device != "cpu" else max(SMALL, largest // 2 // 32 * 32 + 32))
-    sizes = {facts.nearest_size(size) for facts in backbones}
     train = profile.sides.get("train", profile.images)
     batch = 32 if train < 3000 else 64 if device == "cpu" or train < 20000 else 128
     fixed: dict[str, str | int | float | bool] = {"batch_size": batch}
@@ -41,7 +33,8 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
     if passes < ClassifyRecipe.model_fields["head_epochs"].default:
         fixed["head_epochs"] = passes
         reasons.append(f"head_epochs {passes}: about {HEAD_STEPS:,} steps fit the head")
-    if len(sizes) == 1:
-        (fixed["img_size"],) = sizes
-        reasons.append(f"img_size {fixed['img_size']}: the images' short side is {short} px, the device is {device}")
+    if (size := common_size(profile, backbones, device)) is not None:
+        short = min(profile.height[1], profile.width[1])
+        fixed["img_size"] = size
+        reasons.append(f"img_size {size}: the images' short side is {short} px, the device is {device}")
     return Presets(fixed=fixed, reasons=reasons)

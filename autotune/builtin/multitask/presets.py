@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from autotune import Facts, Presets, Profile
 from autotune.builtin.multitask.recipe import MultitaskRecipe
+from autotune.vision import common_size
 
-SMALLEST, SMALL = 64, 96
 HEAD_STEPS, LEAST = 2500, 2
 """Steps after which heads on frozen features hardly gain any more, and the fewest passes over the images."""
 
@@ -20,11 +20,6 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
         backbones: The candidates; the image size must suit all of them.
         device: A torch device name.
     """
-    short = min(profile.height[1], profile.width[1])
-    largest = max((facts.input_size for facts in backbones), default=224)
-    wish = -(-(short if short >= SMALL else min(SMALL, max(SMALLEST, 4 * short))) // 32) * 32
-    size = min(wish, largest if device != "cpu" else max(SMALL, largest // 2 // 32 * 32 + 32))
-    sizes = {facts.nearest_size(size) for facts in backbones}
     train = profile.sides.get("train", profile.images)
     batch = 32 if train < 3000 else 64 if device == "cpu" or train < 20000 else 128
     fixed: dict[str, str | int | float | bool] = {"batch_size": batch}
@@ -33,7 +28,8 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
     if passes < MultitaskRecipe.model_fields["head_epochs"].default:
         fixed["head_epochs"] = passes
         reasons.append(f"head_epochs {passes}: about {HEAD_STEPS:,} steps fit the heads")
-    if len(sizes) == 1:
-        (fixed["img_size"],) = sizes
-        reasons.append(f"img_size {fixed['img_size']}: the images' short side is {short} px, the device is {device}")
+    if (size := common_size(profile, backbones, device)) is not None:
+        short = min(profile.height[1], profile.width[1])
+        fixed["img_size"] = size
+        reasons.append(f"img_size {size}: the images' short side is {short} px, the device is {device}")
     return Presets(fixed=fixed, reasons=reasons)
