@@ -61,7 +61,11 @@ if TYPE_CHECKING:
     from autotune.vision.neighbours import knn_probabilities as knn_probabilities, prototypes as prototypes
     from autotune.vision.optim import Rates as Rates, make_optimizer as make_optimizer, set_rates as set_rates
     from autotune.vision.penalties import Penalties as Penalties, make_penalties as make_penalties
-    from autotune.vision.preparing import common_size as common_size, preprocess_for as preprocess_for
+    from autotune.vision.preparing import (
+        common_size as common_size,
+        preprocess_for as preprocess_for,
+        preprocess_of as preprocess_of,
+    )
     from autotune.vision.progress import further as further
     from autotune.vision.ratefinder import find_rates as find_rates
     from autotune.vision.schedules import Schedule as Schedule
@@ -101,7 +105,7 @@ _HOMES = {
     "neighbours": "knn_probabilities prototypes",
     "optim": "Rates make_optimizer set_rates",
     "penalties": "Penalties make_penalties",
-    "preparing": "common_size preprocess_for",
+    "preparing": "common_size preprocess_for preprocess_of",
     "progress": "further",
     "ratefinder": "find_rates",
     "schedules": "Schedule",

@@ -14,7 +14,7 @@ import torch
 from autotune.errors import OutOfMemory, UsageError
 
 PINNED_FIRST = 2**22
-"""Bytes up to which a copy into pinned memory is cheaper than a GPU that waits."""
+"""Bytes up to which a tensor is pinned on its way; whole caches would take too much memory that cannot be swapped."""
 
 
 def pick_device(name: str) -> str:

@@ -19,8 +19,11 @@ def preprocess_for(backbone: Backbone, img_size: int, task: Task) -> Preprocess:
         img_size: Side of the input in pixels.
         task: Its profile says how large images are.
     """
-    facts = backbone.facts
-    short = min(task.profile.height[1], task.profile.width[1])
+    return preprocess_of(backbone.facts, img_size, min(task.profile.height[1], task.profile.width[1]))
+
+
+def preprocess_of(facts: Facts, img_size: int, short: int) -> Preprocess:
+    """The same from a backbone's facts, for images whose shorter side is typically `short` pixels."""
     return Preprocess(
         img_size=img_size,
         crop_pct=1.0 if short <= img_size else facts.crop_pct,

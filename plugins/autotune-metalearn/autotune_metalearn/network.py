@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from autotune import Backbone, Facts, Preprocess, Split, UsageError, cache_folder
-from autotune.vision import ArrayCache, Boundaries, BoundaryRows, Cuts, Images, Placement, freeze
+from autotune.vision import ArrayCache, Boundaries, BoundaryRows, Cuts, Images, Placement, freeze, preprocess_of
 
 SMALLEST = 64
 
@@ -107,13 +107,7 @@ def preprocess_for(facts: Facts, short: int, img_size: int | None) -> Preprocess
     size = img_size or facts.nearest_size(min(facts.input_size, max(SMALLEST, -(-short // 32) * 32)))
     if (problem := facts.size_problem(size)) is not None:
         raise UsageError(problem, hint=f"--img-size {facts.nearest_size(size)}")
-    return Preprocess(
-        img_size=size,
-        crop_pct=1.0 if short <= size else facts.crop_pct,
-        mean=facts.mean,
-        std=facts.std,
-        interpolation=facts.interpolation,
-    )
+    return preprocess_of(facts, size, short)
 
 
 def _always() -> bool:
