@@ -59,6 +59,17 @@ class DataSource(ABC):
         """Changes when the image's bytes may have changed, e.g. size and time; lets an index be reused."""
         return ""
 
+    def content(self, key: str) -> bytes | None:
+        """The bytes of one image's file as they lie there; called from several threads at once.
+
+        They are of a format that `autotune.read_image` knows, and tell without decoding whether the file is whole.
+        None, as here, where there is no such file, e.g. where images lie in an array.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        return None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:

@@ -96,6 +96,13 @@ class FolderSource(autotune.DataSource):
             raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
         return f"{status.st_size}-{status.st_mtime_ns}"
 
+    def content(self, key: str) -> bytes:
+        """The file's bytes."""
+        try:
+            return (self.root / key).read_bytes()
+        except OSError as error:
+            raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
+
     def _sides(self, tops: set[str], files: Sequence[_Parts]) -> dict[str, autotune.Side]:
         """The side of each top folder, or nothing where top folders are classes."""
         sides = {name: _SIDES[name.casefold()] for name in sorted(tops) if name.casefold() in _SIDES}
