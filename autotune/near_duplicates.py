@@ -157,12 +157,10 @@ def straddling(hashes: Hashes, sides: Sequence[Side], *, distance: int = NEAR, m
 
 
 def _pair(rank: Places, some: Places, others: Places) -> tuple[int, int]:
-    """The most locked image of two sets, and one of the other set on another side."""
-    best = min((int(rank[i]), int(i)) for i in (*some, *others))
-    place = best[1]
-    rest = (others, some) if place in some else (some, others)
-    other = next(int(j) for part in rest for j in part if rank[j] != rank[place])
-    return place, other
+    """An image of each of two sets that are on different sides, the most locked there is, and that first."""
+    one, other = ({int(rank[i]): int(i) for i in part[::-1]} for part in (some, others))
+    (_, first), (_, second) = min(sorted([a, b]) for a in one.items() for b in other.items() if a[0] != b[0])
+    return first, second
 
 
 def _several(sides: Places) -> npt.NDArray[np.bool_]:
