@@ -7,9 +7,8 @@ import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
 
 import autotune
 
@@ -28,7 +27,6 @@ _SIDES: dict[str, autotune.Side] = {
     "testing": "test",
 }
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-_Parts: TypeAlias = tuple[str, ...]
 
 
 class FolderSource(autotune.DataSource):
@@ -67,22 +65,30 @@ class FolderSource(autotune.DataSource):
         files = list(_files(self.root))
         if not files:
             raise autotune.DataError(f"{self.root}: no images in this folder", hint=EXPECTED)
-        tops = {parts[0] for parts in files if len(parts) > 1}
+        tops: dict[str, set[str]] = {}
+        for path in files:
+            top, slash, below = path.partition("/")
+            if slash:
+                inner, slash, _ = below.partition("/")
+                tops.setdefault(top, set()).update((inner,) if slash else ())
         if not tops:
             raise autotune.DataError(f"{self.root}: {len(files)} images, but no class folders", hint=EXPECTED)
-        sides = self._sides(tops, files)
+        sides = self._sides(tops)
         depth = 2 if sides else 1
-        loose = [parts for parts in files if len(parts) <= depth]
+        loose = [path for path in files if path.count("/") < depth]
         if loose:
             warnings.warn(
                 f"{self.root}: {len(loose)} images are in no class folder and are passed over, e.g. "
-                + _printable("/".join(loose[0])),
+                + _printable(loose[0]),
                 stacklevel=2,
             )
-        for parts in files:
+        labels: dict[str, str] = {}
+        for path in files:
+            parts = path.split("/", depth)
             if len(parts) > depth:
-                label = self._label(parts[depth - 1])
-                yield autotune.Item(key="/".join(parts), label=label, side=sides[parts[0]] if sides else None)
+                name = parts[depth - 1]
+                label = labels.get(name) or labels.setdefault(name, self._label(name))
+                yield autotune.Item(key=path, label=label, side=sides[parts[0]] if sides else None)
 
     def read(self, key: str) -> autotune.Image:
         """Decodes a file as `autotune.read_image` does."""
@@ -103,26 +109,29 @@ class FolderSource(autotune.DataSource):
         except OSError as error:
             raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
 
-    def _sides(self, tops: set[str], files: Sequence[_Parts]) -> dict[str, autotune.Side]:
-        """The side of each top folder, or nothing where top folders are classes."""
+    def _sides(self, tops: Mapping[str, set[str]]) -> dict[str, autotune.Side]:
+        """The side of each top folder, or nothing where top folders are classes.
+
+        Args:
+            tops: The folders with images, each with the folders in it that have some.
+        """
         sides = {name: _SIDES[name.casefold()] for name in sorted(tops) if name.casefold() in _SIDES}
-        others = sorted(tops - set(sides))
-        classes = {name: {parts[1] for parts in files if parts[0] == name and len(parts) > 2} for name in tops}
+        others = sorted(set(tops) - set(sides))
         trains = [name for name, side in sides.items() if side == "train"]
         if others:
-            if len(sides) > 1 and any(classes[name] for name in trains):
+            if len(sides) > 1 and any(tops[name] for name in trains):
                 raise autotune.DataError(
                     f"{self.root}: {' and '.join(sides)} look like sides, but {others[0]!r} is beside them",
                     hint=f"move {others[0]!r} away; the sides are train, val and test",
                 )
             if len(tops) == 1:
-                hint = f"did you mean {self.root / others[0]}?" if classes[others[0]] else EXPECTED
+                hint = f"did you mean {self.root / others[0]}?" if tops[others[0]] else EXPECTED
                 raise autotune.DataError(f"{self.root}: one class only, {_printable(others[0])!r}", hint=hint)
             return {}
         if not trains:
             raise autotune.DataError(f"{self.root}: {' and '.join(sides)}, but no train folder", hint=EXPECTED)
         for name in trains:
-            if not classes[name]:
+            if not tops[name]:
                 raise autotune.DataError(f"{self.root / name}: images, but no class folders", hint=EXPECTED)
         return sides
 
@@ -136,32 +145,47 @@ class FolderSource(autotune.DataSource):
         return unicodedata.normalize("NFC", name)
 
 
-def _files(root: Path) -> Iterator[_Parts]:
-    """The image files below a folder, as parts of their paths, in order."""
-    yield from _below(root, (), frozenset({_identity(root)}))
+def _files(root: Path) -> Iterator[str]:
+    """The image files below a folder, as paths relative to it, in order."""
+    yield from _below(str(root), "", frozenset({_identity(root)}))
 
 
-def _below(folder: Path, parts: _Parts, above: frozenset[tuple[int, int]]) -> Iterator[_Parts]:
+def _below(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
     try:
+        folders: set[str] = set()
+        names: list[str] = []
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            # Names only: a million entries with their paths would need several times the memory.
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                if _is_folder(entry):
+                    folders.add(entry.name)
+                    names.append(entry.name)
+                elif _is_image(entry):
+                    names.append(entry.name)
+        names.sort()
+        for name in names:
+            if name not in folders:
+                yield prefix + name
                 continue
-            if os.path.isdir(entry.path):
-                identity = _identity(entry.path)
-                if identity not in above:
-                    yield from _below(Path(entry.path), (*parts, entry.name), above | {identity})
-            elif _is_image(entry):
-                yield (*parts, entry.name)
+            path = os.path.join(folder, name)
+            identity = _identity(path)
+            if identity not in above:
+                yield from _below(path, f"{prefix}{name}/", above | {identity})
     except PermissionError as error:
         raise autotune.DataError(f"{folder}: no permission to read this folder") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # A link's end has to be looked at; what else there is the listing itself says.
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     # A dead link counts, so that it is reported as broken; a pipe or a device does not.
     known = os.path.splitext(entry.name)[1].lower() in autotune.IMAGE_SUFFIXES
-    return known and (os.path.isfile(entry.path) or entry.is_symlink())
+    return known and (entry.is_symlink() or entry.is_file(follow_symlinks=False))
 
 
 def _identity(path: str | Path) -> tuple[int, int]:
