@@ -70,6 +70,10 @@ class DataSource(ABC):
         """
         return None
 
+    def notes(self) -> Sequence[str]:
+        """What people should know of how the images are read, one line each; shown with the plan."""
+        return ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:

@@ -5,28 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import unicodedata
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import autotune
 
-EXPECTED = (
-    "expected a folder for each class, as in DIR/cats/1.jpg and DIR/dogs/1.jpg, or these inside DIR/train, DIR/val "
-    f"and DIR/test; files ending in {' '.join(sorted(autotune.IMAGE_SUFFIXES))}"
-)
-
-_SIDES: dict[str, autotune.Side] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+_OF_A_FILE = re.compile(r"[^/\\.]\.[A-Za-z0-9]{1,8}/*$")
 
 
 class FolderSource(autotune.DataSource):
@@ -38,13 +23,13 @@ class FolderSource(autotune.DataSource):
 
     Args:
         root: The folder.
-        max_pixels: A larger image is refused before it is decoded.
+        max_pixels: A larger image is refused before it is decoded; by default as `autotune.read_image` says.
 
     Raises:
         DataError: There is no such folder.
     """
 
-    def __init__(self, root: Path, *, max_pixels: int = autotune.MAX_PIXELS) -> None:
+    def __init__(self, root: Path, *, max_pixels: int | None = None) -> None:
         self.root = root
         self.max_pixels = max_pixels
         try:
@@ -52,9 +37,11 @@ class FolderSource(autotune.DataSource):
         except PermissionError as error:
             raise autotune.DataError(f"{root}: no permission to read it") from error
         except OSError as error:
-            raise autotune.DataError(f"{root}: no such folder", hint=_near(root) or EXPECTED) from error
+            raise autotune.DataError(
+                f"{root}: no such folder", hint=_near(root) or autotune.EXPECTED_FOLDERS
+            ) from error
         if not root.is_dir():
-            raise autotune.DataError(f"{root} is a file, not a folder of images", hint=EXPECTED)
+            raise autotune.DataError(f"{root} is a file, not a folder of images", hint=autotune.EXPECTED_FOLDERS)
 
     def items(self) -> Iterator[autotune.Item]:
         """Every image file with its class, and its side if the folders say it, by path.
@@ -62,37 +49,15 @@ class FolderSource(autotune.DataSource):
         Raises:
             DataError: No images, no class folders, one class only, a mixture of layouts, a folder that cannot be read.
         """
-        files = list(_files(self.root))
-        if not files:
-            raise autotune.DataError(f"{self.root}: no images in this folder", hint=EXPECTED)
-        tops: dict[str, set[str]] = {}
-        for path in files:
-            top, slash, below = path.partition("/")
-            if slash:
-                inner, slash, _ = below.partition("/")
-                tops.setdefault(top, set()).update((inner,) if slash else ())
-        if not tops:
-            raise autotune.DataError(f"{self.root}: {len(files)} images, but no class folders", hint=EXPECTED)
-        sides = self._sides(tops)
-        depth = 2 if sides else 1
-        loose = [path for path in files if path.count("/") < depth]
-        if loose:
-            warnings.warn(
-                f"{self.root}: {len(loose)} images are in no class folder and are passed over, e.g. "
-                + _printable(loose[0]),
-                stacklevel=2,
-            )
-        labels: dict[str, str] = {}
-        for path in files:
-            parts = path.split("/", depth)
-            if len(parts) > depth:
-                name = parts[depth - 1]
-                label = labels.get(name) or labels.setdefault(name, self._label(name))
-                yield autotune.Item(key=path, label=label, side=sides[parts[0]] if sides else None)
+        yield from autotune.class_folders(list(_files(self.root)), str(self.root))
 
     def read(self, key: str) -> autotune.Image:
         """Decodes a file as `autotune.read_image` does."""
         return autotune.read_image(self.root / key, max_pixels=self.max_pixels)
+
+    def notes(self) -> Sequence[str]:
+        """That colour profiles are ignored."""
+        return (autotune.PROFILES_NOTE,)
 
     def stamp(self, key: str) -> str:
         """The file's size in bytes and its time of change in nanoseconds."""
@@ -108,41 +73,6 @@ class FolderSource(autotune.DataSource):
             return (self.root / key).read_bytes()
         except OSError as error:
             raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
-
-    def _sides(self, tops: Mapping[str, set[str]]) -> dict[str, autotune.Side]:
-        """The side of each top folder, or nothing where top folders are classes.
-
-        Args:
-            tops: The folders with images, each with the folders in it that have some.
-        """
-        sides = {name: _SIDES[name.casefold()] for name in sorted(tops) if name.casefold() in _SIDES}
-        others = sorted(set(tops) - set(sides))
-        trains = [name for name, side in sides.items() if side == "train"]
-        if others:
-            if len(sides) > 1 and any(tops[name] for name in trains):
-                raise autotune.DataError(
-                    f"{self.root}: {' and '.join(sides)} look like sides, but {others[0]!r} is beside them",
-                    hint=f"move {others[0]!r} away; the sides are train, val and test",
-                )
-            if len(tops) == 1:
-                hint = f"did you mean {self.root / others[0]}?" if tops[others[0]] else EXPECTED
-                raise autotune.DataError(f"{self.root}: one class only, {_printable(others[0])!r}", hint=hint)
-            return {}
-        if not trains:
-            raise autotune.DataError(f"{self.root}: {' and '.join(sides)}, but no train folder", hint=EXPECTED)
-        for name in trains:
-            if not tops[name]:
-                raise autotune.DataError(f"{self.root / name}: images, but no class folders", hint=EXPECTED)
-        return sides
-
-    def _label(self, name: str) -> str:
-        if _printable(name) != name:
-            raise autotune.DataError(
-                f"{self.root}: the folder name {_printable(name)!r} is not valid text",
-                hint="rename it: class names are written into reports and models",
-            )
-        # macOS writes accents as characters of their own; the same word must be the same class on every side.
-        return unicodedata.normalize("NFC", name)
 
 
 def _files(root: Path) -> Iterator[str]:
@@ -208,8 +138,16 @@ def _printable(text: str) -> str:
 
 
 def accepts(location: str) -> bool:
-    """Whether a location is a path: it exists, or it is written like one."""
+    """Whether a location is a folder's path: there is such a folder, or it is written like one.
+
+    A path that ends like a file's is left to those who read such files.
+    """
     path = os.path.expanduser(location)
+    if os.path.isdir(path):
+        return True
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in autotune.IMAGE_SUFFIXES and _OF_A_FILE.search(path):
+        return False
     if os.path.exists(path):
         return True
     return not _SCHEME.match(location) and (any(c in location for c in "/\\") or location.startswith(("~", ".")))
