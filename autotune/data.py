@@ -37,7 +37,13 @@ class Item:
 
 
 class DataSource(ABC):
-    """Labelled images at one place."""
+    """Labelled images at one place.
+
+    Attributes:
+        max_pixels: A larger image is refused before it is decoded; None for what `autotune.read_image` refuses.
+    """
+
+    max_pixels: int | None = None
 
     @abstractmethod
     def items(self) -> Iterable[Item]:

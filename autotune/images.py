@@ -59,7 +59,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int | None = None) -
         UsageError: The environment variable is no number.
     """
     path = Path(path)
-    limit = _limit(max_pixels)
+    limit = pixel_limit(max_pixels)
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
@@ -84,7 +84,7 @@ def decode_image(content: bytes, name: str, *, max_pixels: int | None = None) ->
         DataError: It cannot be decoded.
         UsageError: The environment variable ``AUTOTUNE_MAX_PIXELS`` is no number.
     """
-    return _decoded(io.BytesIO(content), name, _limit(max_pixels))
+    return _decoded(io.BytesIO(content), name, pixel_limit(max_pixels))
 
 
 def image_pixels(image: PillowImage, name: str) -> Image:
@@ -96,7 +96,12 @@ def image_pixels(image: PillowImage, name: str) -> Image:
     return _to_rgb(name, _upright(image))
 
 
-def _limit(max_pixels: int | None) -> int:
+def pixel_limit(max_pixels: int | None = None) -> int:
+    """The most pixels that an image may have: those given, else as ``AUTOTUNE_MAX_PIXELS`` says, else `MAX_PIXELS`.
+
+    Raises:
+        UsageError: The environment variable is no number.
+    """
     if max_pixels is not None:
         return max_pixels
     said = os.environ.get(MAX_PIXELS_VARIABLE, "")
