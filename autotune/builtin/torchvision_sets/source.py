@@ -37,7 +37,7 @@ class TorchvisionSource(DataSource):
         self.name, *options = _OPTION.split(request)
         self.place = f"torchvision:{self.name}"
         self.kind = self._kind()
-        self.parameters = inspect.signature(self.kind).parameters
+        self.parameters = _parameters(self.kind)
         self.options = dict(map(self._option, options))
         self.may_download = bool(self.options.pop("download", True)) and self._takes("download")
         if self._takes("root"):
@@ -117,9 +117,7 @@ class TorchvisionSource(DataSource):
         )
 
     def _takes(self, option: str) -> bool:
-        return option in self.parameters or any(
-            parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in self.parameters.values()
-        )
+        return option in self.parameters
 
     def _option(self, text: str) -> tuple[str, Any]:
         """One ``OPTION=VALUE``; numbers, true and false are what they say, and the rest is text."""
@@ -189,3 +187,16 @@ class TorchvisionSource(DataSource):
             f"{self.place}: {place}{more}: {' '.join(str(error).split())}",
             hint=f"its own page says which files it needs; name their folder: {self.place}:root=DIR",
         )
+
+
+def _parameters(kind: type) -> list[str]:
+    """The names of a set's arguments, those included that it hands on to the sets that it is made from."""
+    found: list[str] = []
+    for base in kind.__mro__:
+        if "__init__" not in base.__dict__:
+            continue
+        parameters = list(inspect.signature(base).parameters.values())
+        found += [p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD and p.name not in found]
+        if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return found
