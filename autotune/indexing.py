@@ -26,6 +26,8 @@ __all__ = ["Fractions", "describe", "index", "name_of", "pixel_hash", "task_fing
 
 Found: TypeAlias = tuple[Item, Look]
 
+_OPTIONS = re.compile(r":(?=[a-z_]+=)")
+_ENDING = re.compile(r"(\.tar)?\.[A-Za-z0-9]+$")
 _MOST_BROKEN = 0.01
 _AT_ONCE = 16
 
@@ -244,7 +246,9 @@ def _digest(lines: Iterable[str]) -> str:
 
 
 def name_of(location: str) -> str:
-    """What a task is called after its place: the last part."""
+    """What a task is called after its place: the last part, without a file's ending or the options of a place."""
     path = os.path.expanduser(location)
-    name = os.path.basename(os.path.abspath(path)) if os.path.exists(path) else re.split(r"[/\\:]", location)[-1]
-    return name or "images"
+    if os.path.exists(path):
+        name = os.path.basename(os.path.abspath(path))
+        return (name if os.path.isdir(path) else _ENDING.sub("", name)) or "images"
+    return re.split(r"[/\\:]", _OPTIONS.split(location)[0])[-1] or "images"
