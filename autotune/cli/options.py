@@ -37,6 +37,12 @@ def budget_options(function: F) -> F:
     return function
 
 
+metric_option = click.option(
+    "--metric",
+    help="What is optimised on the validation images: accuracy, which is the default, balanced_accuracy, macro_f1, "
+    "log_loss, auroc or cohen_kappa.",
+)
+
 cache_size_option = click.option(
     "--cache-size", help="Disk for what is computed once, e.g. 20GB; by default a tenth of the free disk."
 )

@@ -12,6 +12,7 @@ from autotune.cli import STARTED, options, terminal
 @click.command(short_help="Search for the best fine-tuned model.")
 @click.argument("words", metavar="[DATA]... [KEY=VALUE]...", nargs=-1)
 @options.budget_options
+@options.metric_option
 @options.learn_from_option
 @options.cache_size_option
 @options.runs_option
@@ -22,6 +23,7 @@ def command(
     time: str | None,
     trials: str | None,
     name: str | None,
+    metric: str | None,
     learn_from: str | None,
     cache_size: str | None,
     runs: str,
@@ -43,7 +45,7 @@ def command(
 
     data, rest = options.split_data(words)
     assigned = options.assignments(
-        rest, time=time, trials=trials, name=name, learn_from=learn_from, cache_size=cache_size
+        rest, time=time, trials=trials, name=name, metric=metric, learn_from=learn_from, cache_size=cache_size
     )
     plan = searching.prepare(data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
