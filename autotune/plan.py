@@ -20,6 +20,7 @@ from autotune.datasets import check_tasks, described, open_dataset, whereabouts
 from autotune.errors import StudyError, UsageError
 from autotune.fields import build_recipe
 from autotune.identity import asked_of, differences, stored_config
+from autotune.indexing import name_of
 from autotune.lookup import open_checkpoint, resolve_backbone
 from autotune.objective import Goal, Limit, Objective
 from autotune.plugins import Plugins, load_plugins
@@ -208,10 +209,8 @@ def reopen_data(folder: Path, plugins: Plugins | None = None, *, progress: Progr
 
 
 def name_for(data: str) -> str:
-    """A folder name for a study of some data: the last part of its place."""
-    place = Path(data).expanduser()
-    last = place.resolve().name if place.exists() else re.split(r"[/\\:]", data.rstrip("/\\"))[-1]
-    return re.sub(r"[^\w.-]+", "-", last).strip("-.").lower() or "study"
+    """A folder name for a study of some data: what its task is called, in plain letters."""
+    return re.sub(r"[^\w.-]+", "-", name_of(data.rstrip("/\\") or "study")).strip("-.").lower() or "study"
 
 
 def _stored(folder: Path) -> StudyConfig:
