@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune.api import (
+        check as check,
         evaluate as evaluate,
         find_lr as find_lr,
         improve as improve,
@@ -123,7 +124,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "autotune.api": "search open load evaluate improve find_lr",
+    "autotune.api": "search check open load evaluate improve find_lr",
     "autotune.backbone": "Backbone BackboneSource Facts Weights",
     "autotune.cache": "cache_folder",
     "autotune.checkpoint": "Checkpoint read_checkpoint write_atomically write_checkpoint",
