@@ -81,11 +81,11 @@ def inspect(
     stages.append(_stage("images", len(table), len(table) - seen.decoded, time.monotonic() - began))
     found = list(_plain(table))
     rows, _ = without_conflicts(table)
-    found += lookalikes.across_classes(table, rows)
+    found += lookalikes.across_classes(table, rows, source)
     problem, placed = _placed(table, location, fractions or Fractions())
     lines: Sequence[str] = [_usable(table, rows)]
     if placed is not None:
-        found += lookalikes.across_sides(table, placed.parts)
+        found += lookalikes.across_sides(table, placed.parts, source)
         dataset = assemble(seen, placed)
         lines = [*describe(dataset.data.task.profile), *source.notes()]
         if probe is not None:
