@@ -212,6 +212,23 @@ class Holdout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookAlikes:
+    """Images of one task that look alike, although their pixels differ, and lie on different sides.
+
+    Attributes:
+        images: Images of val, select and test that look like one on another side.
+        pairs: Some pairs, the most alike first: side and key of either image, those of the more locked side first.
+        complete: Whether all were looked at; if not, there may be more.
+        reader: Reads an image by its key.
+    """
+
+    images: int
+    pairs: tuple[tuple[tuple[Side, str], tuple[Side, str]], ...]
+    complete: bool
+    reader: Callable[[str], Image] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """Everything about a study's images: what trainers see, and what they do not.
 
@@ -221,6 +238,7 @@ class Dataset:
         location: The place, as the person wrote it; several with commas between them, for messages.
         facts: How the index came about.
         further: What trainers do not see of the other tasks, in the order of `data`.
+        alikes: Near-duplicates across the sides of each task, where they were looked for.
     """
 
     data: Data
@@ -228,6 +246,7 @@ class Dataset:
     location: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     further: tuple[Holdout, ...] = ()
+    alikes: tuple[LookAlikes, ...] = ()
 
     @property
     def holdouts(self) -> tuple[Holdout, ...]:

@@ -23,13 +23,14 @@ Progress = Callable[[int, int], None]
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)")
 
 
-def open_dataset(config: StudyConfig, plugins: Plugins, progress: Progress | None) -> Dataset:
+def open_dataset(config: StudyConfig, plugins: Plugins, progress: Progress | None, *, near: bool = False) -> Dataset:
     """Opens every place of a study's data and indexes it; several places are several tasks.
 
     Args:
         config: Names the places and the shares of the sides.
         plugins: Where the sources come from.
         progress: Told how many images of a place have been looked at, and how many there are.
+        near: Whether near-duplicates across the sides are looked for.
 
     Raises:
         DataError: The images of a place cannot be used; of several tasks it is named.
@@ -44,7 +45,13 @@ def open_dataset(config: StudyConfig, plugins: Plugins, progress: Progress | Non
         try:
             source = plugins.open_source(place)
             found = index(
-                source, location=place, fractions=fractions, cache=cache_folder(), name=name, progress=progress
+                source,
+                location=place,
+                fractions=fractions,
+                cache=cache_folder(),
+                name=name,
+                near=near,
+                progress=progress,
             )
         except DataError as error:
             if len(places) == 1:

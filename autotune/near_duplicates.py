@@ -1,13 +1,14 @@
 """Images that look alike although their pixels differ: recompressed, resized, brightened, slightly cropped.
 
 An image becomes 64 bits, such that images which look alike differ in few of them; pairs that differ in few are found
-without comparing every image with every other.
+without comparing every image with every other. Of plain or small images, e.g. shirts on a black ground, many that are
+not the same have alike bits: small pictures of the two tell.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,12 +18,21 @@ from autotune.data import Image, Side
 
 NEAR = 4
 """Bits of 64 in which the hashes of near-duplicates differ at most."""
+ALIKE = 0.98
+"""Correlation of the small pictures of near-duplicates, at least."""
 SHOWN = 20
 """Pairs across sides that are kept to be shown."""
 
-_GRID = 32
+_COARSE = 64
 _FLAT = 4
 _LOWEST = 11
+_NOISE = 32.0
+_SMALL = 32
+_MOST_PAIRS = 200_000
+_MOST_READ = 10_000
+_AT_ONCE = 1000
+
+_LOCKED: tuple[Side, ...] = ("test", "select", "val", "train")
 
 Hashes = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
@@ -35,18 +45,20 @@ class Straddling:
     Attributes:
         images: Images of val, select and test that have a near-duplicate on another side.
         pairs: Some of the pairs, the most alike first: places of two images, that of the more locked side first.
+        complete: Whether all pairs were looked at; if not, there may be more images.
     """
 
     images: int
     pairs: tuple[tuple[int, int], ...]
+    complete: bool = True
 
 
 def perceptual_hash(image: Image) -> int:
     """64 bits of an image, of which recompressing, resizing or brightening it changes few.
 
-    They are the signs, about their median, of the 64 lowest frequencies but the mean brightness: the discrete cosine
-    transform of the image as 32 x 32 grey pixels (Zauner 2010, "Implementation and Benchmarking of Perceptual Image
-    Hash Functions", whose square of frequencies is a triangle here).
+    They are the signs of the 64 lowest frequencies but the mean brightness: the discrete cosine transform of the grey
+    image (after Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions"; a triangle of
+    frequencies in place of a square, and 0 in place of their median, which changes fewer bits).
 
     Args:
         image: uint8 [H, W, C], C 1 or 3.
@@ -56,26 +68,61 @@ def perceptual_hash(image: Image) -> int:
     """
     from PIL import Image as Pillow  # late, so that what never looks at an image does not load it
 
-    pixels = image[:, :, 0] if image.shape[2] == 1 else image
-    grey = Pillow.fromarray(np.ascontiguousarray(pixels)).convert("L")
-    small = np.asarray(grey.resize((_GRID, _GRID), Pillow.Resampling.BOX), dtype=np.float64)
-    if small.max() - small.min() < _FLAT:
+    height, width, channels = image.shape
+    grey = Pillow.fromarray(np.ascontiguousarray(image[:, :, 0] if channels == 1 else image)).convert("L")
+    factors = max(1, width // _COARSE), max(1, height // _COARSE)
+    pixels = np.asarray(grey if factors == (1, 1) else grey.reduce(factors), dtype=np.float32)
+    if pixels.max() - pixels.min() < _FLAT:
         return 0
-    waves, order = _waves()
-    # Rounded, so that a frequency which is not there is 0, and not the rounding's noise.
-    lowest = np.round((waves @ small @ waves.T).ravel()[order])
-    bits = lowest > np.median(lowest)
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")
+    found = _waves(pixels.shape[0]) @ pixels @ _waves(pixels.shape[1]).T
+    # Above the noise of a frequency that is not there: 8 bits a pixel, and a JPEG's.
+    return int.from_bytes(np.packbits(found.ravel()[_order()] > _NOISE).tobytes(), "big")
+
+
+@functools.lru_cache(maxsize=2 * _COARSE)
+def _waves(count: int) -> npt.NDArray[np.float32]:
+    """The lowest waves over so many pixels, [11, count], each with the same sum of squares whatever the count."""
+    steps = (2 * np.arange(count) + 1) / (2 * count)
+    waves = np.cos(np.pi * np.arange(_LOWEST)[:, None] * steps[None, :]) * (32 / count)
+    return waves.astype(np.float32)
 
 
 @functools.cache
-def _waves() -> tuple[npt.NDArray[np.float64], Places]:
-    """The lowest waves of the transform, [11, 32], and which of their products are taken, by rising frequency."""
-    steps = (2 * np.arange(_GRID) + 1) / (2 * _GRID)
-    waves = np.cos(np.pi * np.arange(_LOWEST)[:, None] * steps[None, :])
-    waves[0] /= np.sqrt(2)
+def _order() -> Places:
+    """Which products of the waves are taken: the first 64 by rising frequency, without the mean."""
     places = sorted((u + v, u, u * _LOWEST + v) for u in range(_LOWEST) for v in range(_LOWEST))
-    return waves, np.array([place for _, _, place in places[1:65]], dtype=np.int64)
+    return np.array([place for _, _, place in places[1:65]], dtype=np.int64)
+
+
+def small_picture(image: Image) -> npt.NDArray[np.uint8]:
+    """The image as uint8 [32, 32, 3]: enough to tell whether two with alike hashes are the same picture.
+
+    Args:
+        image: uint8 [H, W, C], C 1 or 3.
+    """
+    from PIL import Image as Pillow
+
+    whole = Pillow.fromarray(np.ascontiguousarray(image[:, :, 0] if image.shape[2] == 1 else image)).convert("RGB")
+    return np.asarray(whole.resize((_SMALL, _SMALL), Pillow.Resampling.BOX))
+
+
+def likeness(some: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """How alike small pictures are, pair by pair: the correlation of their pixels, which no brightening changes.
+
+    Args:
+        some: uint8 [N, 32, 32, 3], of `small_picture`.
+        others: As many.
+
+    Returns:
+        float32 [N], -1 to 1; `ALIKE` or more is a near-duplicate. 0 where a picture is even.
+    """
+    products = []
+    for pictures in (some, others):
+        rows = pictures.reshape(len(pictures), -1).astype(np.float32)
+        rows -= rows.mean(axis=1, keepdims=True)
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        products.append(rows)
+    return np.einsum("nd,nd->n", *products)
 
 
 def near_duplicates(hashes: Hashes, *, distance: int = NEAR) -> Iterator[tuple[int, int]]:
@@ -127,40 +174,99 @@ def near_pairs(hashes: Hashes, *, distance: int = NEAR) -> Iterator[tuple[Places
                 yield np.minimum(one, other), np.maximum(one, other), found[near]
 
 
-def straddling(hashes: Hashes, sides: Sequence[Side], *, distance: int = NEAR, most: int = SHOWN) -> Straddling:
+def straddling(
+    hashes: Hashes,
+    sides: Sequence[Side],
+    *,
+    picture: Callable[[int], npt.NDArray[np.uint8] | None] | None = None,
+    distance: int = NEAR,
+    most: int = SHOWN,
+) -> Straddling:
     """The near-duplicates that lie on different sides.
 
     Args:
         hashes: uint64 [N], of `perceptual_hash`.
         sides: Of each image.
+        picture: Gives an image's `small_picture`, by which pairs are judged, or None where it cannot be had. Without
+            it the hashes alone decide.
         distance: Bits that may differ.
         most: How many pairs are told.
     """
-    locked: tuple[Side, ...] = ("test", "select", "val", "train")
-    rank = np.array([locked.index(side) for side in sides], dtype=np.int64)
-    bits = np.left_shift(1, rank)
+    rank = np.array([_LOCKED.index(side) for side in sides], dtype=np.int64)
+    one, other, complete = _across(np.asarray(hashes, dtype=np.uint64), rank, distance)
+    if picture is not None:
+        read = np.unique(np.stack([one, other], axis=1).ravel(), return_index=True)[1]
+        if len(read) > _MOST_READ:
+            cut = int(np.sort(read)[_MOST_READ]) // 2
+            one, other, complete = one[:cut], other[:cut], False
+        like = _compared(one, other, picture)
+        order = np.argsort(-like, kind="stable")
+        order = order[like[order] >= ALIKE]
+        one, other = one[order], other[order]
+    touched = np.unique(np.concatenate([one, other]))
+    first = np.where(rank[one] < rank[other], one, other)
+    pairs = zip(first[:most].tolist(), (one + other - first)[:most].tolist(), strict=True)
+    images = int((rank[touched] < _LOCKED.index("train")).sum())
+    return Straddling(images=images, pairs=tuple(pairs), complete=complete)
+
+
+def _across(hashes: Hashes, rank: Places, distance: int) -> tuple[Places, Places, bool]:
+    """Pairs on different sides whose hashes differ in few bits, the nearest first, and whether these are all."""
     # By distinct hashes: of a thousand equal ones there are half a million pairs.
-    values, of_value = np.unique(np.asarray(hashes, dtype=np.uint64), return_inverse=True)
+    values, of_value = np.unique(hashes, return_inverse=True)
+    order, sizes = np.argsort(of_value, kind="stable"), np.bincount(of_value, minlength=len(values))
+    ends = np.cumsum(sizes)
     on = np.zeros(len(values), dtype=np.int64)
-    np.bitwise_or.at(on, of_value, bits)
-    reached = np.where(values == 0, 0, on)
-    kept = [(0, int(value), int(value)) for value in np.flatnonzero(_several(reached))[:most]]
+    np.bitwise_or.at(on, of_value, np.left_shift(1, rank))
+    same = np.flatnonzero(_several(on) & (values != 0))
+    found = [(np.zeros(len(same), dtype=np.int64), same, same)]
+    complete, count = True, len(same)
     for first, second, differ in near_pairs(values, distance=distance):
-        np.bitwise_or.at(reached, first, on[second])
-        np.bitwise_or.at(reached, second, on[first])
         across = np.flatnonzero(_several(on[first] | on[second]))
-        columns = (side[across].tolist() for side in (differ, first, second))
-        kept = sorted([*kept, *zip(*columns, strict=True)])[:most]
-    elsewhere = (reached[of_value] & ~bits) != 0
-    pairs = [_pair(rank, np.flatnonzero(of_value == one), np.flatnonzero(of_value == other)) for _, one, other in kept]
-    return Straddling(images=int((elsewhere & (rank < locked.index("train"))).sum()), pairs=tuple(pairs))
+        found.append((differ[across], first[across], second[across]))
+        if (count := count + len(across)) > _MOST_PAIRS:
+            complete = False
+            break
+    differ, first, second = (np.concatenate(column) for column in zip(*found, strict=True))
+
+    def images(value: int) -> Places:
+        """Those with a hash, of very many some of each side."""
+        own = order[ends[value] - sizes[value] : ends[value]]
+        if len(own) ** 2 <= _MOST_PAIRS:
+            return own
+        few = int(_MOST_PAIRS**0.5) // len(_LOCKED)
+        return np.concatenate([own[rank[own] == side][:few] for side in range(len(_LOCKED))])
+
+    ones, others, count = [], [], 0
+    for pair in np.argsort(differ, kind="stable").tolist():
+        some, rest = images(int(first[pair])), images(int(second[pair]))
+        complete = complete and len(some) == sizes[first[pair]] and len(rest) == sizes[second[pair]]
+        grid_some, grid_rest = np.repeat(some, len(rest)), np.tile(rest, len(some))
+        kept = (rank[grid_some] != rank[grid_rest]) & ((first[pair] != second[pair]) | (grid_some < grid_rest))
+        ones.append(grid_some[kept])
+        others.append(grid_rest[kept])
+        if (count := count + len(ones[-1])) > _MOST_PAIRS:
+            complete = False
+            break
+    none = np.empty(0, dtype=np.int64)
+    return np.concatenate([none, *ones]), np.concatenate([none, *others]), complete
 
 
-def _pair(rank: Places, some: Places, others: Places) -> tuple[int, int]:
-    """An image of each of two sets that are on different sides, the most locked there is, and that first."""
-    one, other = ({int(rank[i]): int(i) for i in part[::-1]} for part in (some, others))
-    (_, first), (_, second) = min(sorted([a, b]) for a in one.items() for b in other.items() if a[0] != b[0])
-    return first, second
+def _compared(
+    one: Places, other: Places, picture: Callable[[int], npt.NDArray[np.uint8] | None]
+) -> npt.NDArray[np.float32]:
+    """How alike the small pictures of pairs are; each image is asked for once."""
+    wanted, places = np.unique(np.concatenate([one, other]), return_inverse=True)
+    pictures = np.zeros((len(wanted), _SMALL, _SMALL, 3), dtype=np.uint8)
+    for place, image in enumerate(wanted.tolist()):
+        if (found := picture(image)) is not None:
+            pictures[place] = found
+    rows, against = places[: len(one)], places[len(one) :]
+    parts = [
+        likeness(pictures[rows[start : start + _AT_ONCE]], pictures[against[start : start + _AT_ONCE]])
+        for start in range(0, len(one), _AT_ONCE)
+    ]
+    return np.concatenate([np.empty(0, dtype=np.float32), *parts])
 
 
 def _several(sides: Places) -> npt.NDArray[np.bool_]:

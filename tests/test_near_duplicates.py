@@ -13,21 +13,44 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from autotune.data import Side
-from autotune.near_duplicates import NEAR, near_duplicates, near_pairs, perceptual_hash, straddling
+from autotune.near_duplicates import (
+    ALIKE,
+    NEAR,
+    likeness,
+    near_duplicates,
+    near_pairs,
+    perceptual_hash,
+    small_picture,
+    straddling,
+)
 
 SIDES: tuple[Side, ...] = ("train", "val", "select", "test")
 
 
 def picture(seed: int, height: int = 90, width: int = 120) -> np.ndarray:
-    """Smooth blobs in colour, as a photograph has them."""
+    """Blobs in colour of every size, as a photograph has them."""
     rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    sizes = (3, 6, 12, 24)
+    parts = [
+        np.asarray(
+            Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8)).resize(
+                (width, height), Image.Resampling.BICUBIC
+            ),
+            dtype=np.float64,
+        )
+        for size in sizes
+    ]
+    return sum(part / 2**k for k, part in enumerate(parts, start=1)).astype(np.uint8)
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> int:
     """Bits in which two images' hashes differ."""
     return (perceptual_hash(one) ^ perceptual_hash(other)).bit_count()
+
+
+def like(one: np.ndarray, other: np.ndarray) -> float:
+    """How alike two images' small pictures are."""
+    return float(likeness(small_picture(one)[None], small_picture(other)[None])[0])
 
 
 def recompressed(image: np.ndarray, quality: int) -> np.ndarray:
@@ -55,7 +78,10 @@ def test_what_people_do_to_a_picture_changes_few_bits(seed: int) -> None:
     grey = np.asarray(Image.fromarray(image).convert("L"))[:, :, None]
     for changed in (recompressed(image, 50), shrunk, brighter, grey):
         assert apart(image, changed) <= NEAR
-    assert apart(image, picture(seed + 100)) > 3 * NEAR
+        assert like(image, changed) >= ALIKE or changed is grey
+    other = picture(seed + 100)
+    assert apart(image, other) > 3 * NEAR
+    assert like(image, other) < 0.9
 
 
 def test_an_image_without_detail_has_no_near_duplicates() -> None:
@@ -132,6 +158,7 @@ def test_those_across_sides_are_counted(hashes: list[int], distance: int, data: 
     across = {(i, j) for i, j in brute(hashes, distance) if sides[i] != sides[j]}
     found = straddling(np.array(hashes, dtype=np.uint64), sides, distance=distance, most=5)
     assert found.images == len({i for pair in across for i in pair if sides[i] != "train"})
+    assert found.complete
     assert bool(found.pairs) == bool(across)
     assert {tuple(sorted(pair)) for pair in found.pairs} <= across
     apart = [(hashes[i] ^ hashes[j]).bit_count() for i, j in found.pairs]
@@ -139,3 +166,29 @@ def test_those_across_sides_are_counted(hashes: list[int], distance: int, data: 
     assert all(sides[i] != "train" for i, _ in found.pairs)
     if across:
         assert apart[0] == min((hashes[i] ^ hashes[j]).bit_count() for i, j in across)
+
+
+def test_small_pictures_tell_what_the_hashes_cannot() -> None:
+    """Of two pairs with alike bits the one whose pictures are alike counts; each picture is asked for once."""
+    shown = [picture(0), recompressed(picture(0), 60), picture(1), picture(2)]
+    asked: list[int] = []
+
+    def small(place: int) -> np.ndarray | None:
+        asked.append(place)
+        return None if place == 4 else small_picture(shown[place])
+
+    hashes = np.array([1, 1, 2**40, 2**40, 1], dtype=np.uint64)
+    found = straddling(hashes, ["train", "test", "train", "val", "val"], picture=small)
+    assert (found.images, found.pairs, found.complete) == (1, ((1, 0),), True)
+    assert sorted(asked) == [0, 1, 2, 3, 4]
+    assert straddling(hashes, ["train", "test", "train", "val", "val"]).images == 3
+
+
+def test_very_many_alike_images_are_not_all_compared() -> None:
+    """Of 3,000 images with one hash some of each side are looked at, and it is said that these are not all."""
+    sides: list[Side] = ["train"] * 2900 + ["val"] * 60 + ["test"] * 40
+    found = straddling(np.full(3000, 7, dtype=np.uint64), sides)
+    assert not found.complete
+    assert 0 < found.images <= 100
+    assert found.pairs
+    assert all(sides[one] != sides[other] for one, other in found.pairs)
