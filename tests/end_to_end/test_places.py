@@ -121,7 +121,7 @@ def test_too_little_is_told(tmp_path: Path, kind: str, files: Mapping[str, int |
     [
         (
             "nowhere",
-            r"^nowhere: there is no such file or folder, and no data source accepts it\n.*\nfolders: .*\ntables",
+            r"^nowhere: there is no such file or folder, and no data source accepts it\n.*\nfolders: .*\ntab",
         ),
         ("./nowhere", r"^nowhere: no such folder\nexpected a folder for each class"),
         ("nowhere/x.csv", r"^nowhere/x\.csv: no such file\ngive the path of a table"),
