@@ -8,12 +8,14 @@ from autotune import Facts, Presets, Profile
 from autotune.builtin.classify.recipe import ClassifyRecipe
 
 SMALLEST, SMALL = 64, 96
+IMBALANCED = 2.0
+"""Images of the largest class over those of the smallest from which on remedies are worth a look."""
 HEAD_STEPS, LEAST = 2500, 2
 """Steps after which a head on frozen features hardly gains any more, and the fewest passes over the images."""
 
 
 def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
-    """Chooses image size, batch size, and how long the head is trained by itself.
+    """Chooses image size, batch size, how long the head is trained by itself, and whether imbalance is searched.
 
     Small images gain nothing from being enlarged to the size of the pretraining, and each doubling costs four
     times as much: those under 96 px are enlarged fourfold at most, to something from 64 to 96 px. The size must
@@ -33,6 +35,9 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
     if passes < ClassifyRecipe.model_fields["head_epochs"].default:
         fixed["head_epochs"] = passes
         reasons.append(f"head_epochs {passes}: about {HEAD_STEPS:,} steps fit the head")
+    if profile.imbalance < IMBALANCED:
+        fixed["imbalance"] = "none"
+        reasons.append("imbalance none: no class has twice the images of another")
     if len(sizes) == 1:
         (fixed["img_size"],) = sizes
         reasons.append(f"img_size {fixed['img_size']}: the images' short side is {short} px, the device is {device}")
