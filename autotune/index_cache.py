@@ -76,7 +76,7 @@ class IndexCache:
         self.path = folder / "index" / f"{place_digest(location)}.index"
         self.decoded = 0
         self._old = self._read()
-        self._keys = memoryview(self._old["key"].astype(np.uint64))
+        self._keys = self._old["key"].astype(np.uint64).data
         self._good: npt.NDArray[np.bool_] = np.ones(len(self._old), dtype=np.bool_)
         self._new = {name: array("Q") for name in _RECORD.names or ()}
 

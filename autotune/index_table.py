@@ -45,7 +45,8 @@ class Table:
         found: dict[str, int] = {}
         groups: dict[str, int] = {}
         labels, members, sides = array("i"), array("i"), array("b")
-        numbers = {None: _NONE, **{side: number for number, side in enumerate(SIDES)}}
+        numbers: dict[Side | None, int] = {side: number for number, side in enumerate(SIDES)}
+        numbers[None] = _NONE
         for item in source.items():
             if not item.label or item.side not in numbers:
                 what = f"lists {item!r}, whose label or side is not valid"

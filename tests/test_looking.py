@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import tracemalloc
 import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 
 from autotune.data import DataSource, Image, Item
 from autotune.looking import look
+
+COUNT = 8_000
 
 
 class Drawn(DataSource):
@@ -98,3 +101,23 @@ def test_what_is_seen_does_not_pile_up(tmp_path: Path) -> None:
     look(source, location="x", cache=tmp_path)
     assert len(source.reads) == 20_000
     assert 1 <= source.while_waiting <= 300 * min(16, os.cpu_count() or 1)
+
+
+def test_an_image_takes_little_memory(tmp_path: Path) -> None:
+    """Some hundred bytes each, its name included, while images are looked at and when they are known."""
+
+    class Dots(Drawn):
+        def read(self, key: str) -> Image:
+            return np.frombuffer(int(key).to_bytes(3, "big"), dtype=np.uint8).reshape(1, 1, 3)
+
+        def items(self) -> Iterable[Item]:
+            return (Item(key=f"{i:030d}", label="ab"[i % 2]) for i in range(COUNT))
+
+    for decoded in (COUNT, 0):
+        tracemalloc.start()
+        seen = look(Dots([]), location="x", cache=tmp_path)
+        kept, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert seen.decoded == decoded
+        assert kept / COUNT < 160
+        assert peak / COUNT < 500
