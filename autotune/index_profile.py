@@ -64,7 +64,8 @@ def describe(profile: Profile) -> list[str]:
     shares = (f"{side} {count} ({count / profile.images:.0%})" for side, count in profile.sides.items())
     lines.append(f"sides: {', '.join(shares)}" + ("; test is locked" if "test" in profile.sides else ""))
     for side, absent in profile.absent.items():
-        lines.append(f"no {side} images of {listing(map(repr, absent))}")
+        told = "" if side == "train" else ": balanced accuracy, macro F1 and AUROC are means without them"
+        lines.append(f"no {side} images of {listing(map(repr, absent))}{told}")
     if profile.copies:
         lines.append(f"copies: {_count(profile.copies, 'image')} with copies; all copies of an image are on one side")
     if profile.dropped:

@@ -48,7 +48,7 @@ def test_what_was_left_out_is_said() -> None:
         absent={"val": ("dogs",)},
     )
     assert describe(worse)[4:] == [
-        "no val images of 'dogs'",
+        "no val images of 'dogs': balanced accuracy, macro F1 and AUROC are means without them",
         "copies: 1 image with copies; all copies of an image are on one side",
         "left out: 2 images with a copy or a group member on a locked side",
         "left out: 1 image whose copies bear different labels, e.g. a/1.png = b/2.png",
