@@ -40,7 +40,8 @@ def open_dataset(config: StudyConfig, plugins: Plugins, progress: Progress | Non
     places = _places(config)
     names = task_names(places)
     fractions = Fractions(test=config.splits.test, val=config.splits.val, select=config.splits.select)
-    datasets, notes = [], []
+    datasets: list[Dataset] = []
+    notes: list[str] = []
     for place, name in zip(places, names, strict=True):
         try:
             source = plugins.open_source(place)

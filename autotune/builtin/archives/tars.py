@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from autotune import DataError
 from autotune.builtin.archives.inflating import Inflated
@@ -45,7 +45,7 @@ class TarSource(ArchiveSource):
         try:
             with tarfile.open(fileobj=cast(BinaryIO, _Stream(self._bytes)), mode="r:") as archive:
                 while (info := archive.next()) is not None:
-                    archive.members.clear()  # it would keep them all
+                    cast(Any, archive).members.clear()  # it would keep them all
                     if info.issparse():
                         raise DataError(
                             f"{self.path}: {info.name!r} is stored with holes", hint="pack it without --sparse"
