@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import io
+import logging
 import os
 import struct
 from pathlib import Path
@@ -171,6 +172,8 @@ def _opened(file: BinaryIO, name: str) -> PillowImage:
 def _import_formats() -> None:
     # Pillow is imported late so that listing the plugins stays quick; its own late loading of formats
     # looks at all fifty of them, and several threads may come here at once.
+    # It also logs what it then raises, and a logger that nobody has set up writes to the terminal.
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     for format in FORMATS:
         with contextlib.suppress(ImportError):  # AVIF comes with Pillow 11.3
             importlib.import_module(f"PIL.{'WebP' if format == 'WEBP' else format.capitalize()}ImagePlugin")

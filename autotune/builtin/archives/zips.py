@@ -40,7 +40,7 @@ class ZipSource(ArchiveSource):
             DataError: One is encrypted, or packed in a way that cannot be read.
         """
         for place, info in enumerate(self._archive.infolist()):
-            if info.is_dir():
+            if info.filename.endswith("/"):
                 continue
             if info.flag_bits & _ENCRYPTED:
                 raise DataError(f"{self.path}: {info.filename!r} is encrypted", hint="unpack it, and name the folder")

@@ -125,6 +125,25 @@ def test_names_in_utf_8_that_do_not_say_so_are_read(tmp_path: Path) -> None:
     assert {label for label, _ in labels(path).values()} == {"ab\u00e9", "dogs"}
 
 
+def test_a_file_without_a_name_is_passed_over(tmp_path: Path) -> None:
+    """Python's own zipfile asks for the last letter of its name."""
+    path = pets(tmp_path / "x.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x", b"hello")
+    content = bytearray(path.read_bytes())
+    entry, local = content.rindex(b"PK\x01\x02"), content.rindex(b"PK\x03\x04")
+    del content[entry + 46]
+    struct.pack_into("<H", content, entry + 28, 0)
+    del content[local + 30]
+    struct.pack_into("<H", content, local + 26, 0)
+    end = content.rindex(b"PK\x05\x06")
+    size, start = struct.unpack_from("<II", content, end + 12)
+    struct.pack_into("<II", content, end + 12, size - 1, start - 1)
+    path.write_bytes(content)
+    assert zipfile.ZipFile(path).namelist()[-1] == ""
+    assert len(labels(path)) == 6
+
+
 def test_links_are_passed_over(tmp_path: Path) -> None:
     """What a link leads to is never read; a warning says so."""
     path = pets(tmp_path / "x.zip")
