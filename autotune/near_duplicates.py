@@ -28,6 +28,7 @@ _FLAT = 4
 _LOWEST = 11
 _NOISE = 32.0
 _SMALL = 32
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _MOST_PAIRS = 200_000
 _MOST_READ = 10_000
 _AT_ONCE = 1000
@@ -66,12 +67,15 @@ def perceptual_hash(image: Image) -> int:
     Returns:
         A number below 2 ** 64; 0 for an image without any detail, whose frequencies would be noise.
     """
-    from PIL import Image as Pillow  # late, so that what never looks at an image does not load it
-
-    height, width, channels = image.shape
-    grey = Pillow.fromarray(np.ascontiguousarray(image[:, :, 0] if channels == 1 else image)).convert("L")
+    if image.shape[2] == 1:
+        image = image.repeat(3, axis=2)
+    height, width, _ = image.shape
     factors = max(1, width // _COARSE), max(1, height // _COARSE)
-    pixels = np.asarray(grey if factors == (1, 1) else grey.reduce(factors), dtype=np.float32)
+    if factors != (1, 1):
+        from PIL import Image as Pillow  # late, so that what never looks at an image does not load it
+
+        image = np.asarray(Pillow.fromarray(np.ascontiguousarray(image)).reduce(factors))
+    pixels = image.astype(np.float32) @ _LUMA
     if pixels.max() - pixels.min() < _FLAT:
         return 0
     found = _waves(pixels.shape[0]) @ pixels @ _waves(pixels.shape[1]).T
@@ -237,19 +241,22 @@ def _across(hashes: Hashes, rank: Places, distance: int) -> tuple[Places, Places
         few = int(_MOST_PAIRS**0.5) // len(_LOCKED)
         return np.concatenate([own[rank[own] == side][:few] for side in range(len(_LOCKED))])
 
-    ones, others, count = [], [], 0
-    for pair in np.argsort(differ, kind="stable").tolist():
-        some, rest = images(int(first[pair])), images(int(second[pair]))
-        complete = complete and len(some) == sizes[first[pair]] and len(rest) == sizes[second[pair]]
-        grid_some, grid_rest = np.repeat(some, len(rest)), np.tile(rest, len(some))
-        kept = (rank[grid_some] != rank[grid_rest]) & ((first[pair] != second[pair]) | (grid_some < grid_rest))
-        ones.append(grid_some[kept])
-        others.append(grid_rest[kept])
-        if (count := count + len(ones[-1])) > _MOST_PAIRS:
+    alone = (sizes[first] == 1) & (sizes[second] == 1)
+    pairs = [(differ[alone], order[ends[first[alone]] - 1], order[ends[second[alone]] - 1])]
+    rest = np.flatnonzero(~alone)
+    count = int(alone.sum())
+    for pair in rest[np.argsort(differ[rest], kind="stable")].tolist():
+        some, others = images(int(first[pair])), images(int(second[pair]))
+        complete = complete and len(some) == sizes[first[pair]] and len(others) == sizes[second[pair]]
+        one, other = np.repeat(some, len(others)), np.tile(others, len(some))
+        kept = (rank[one] != rank[other]) & ((first[pair] != second[pair]) | (one < other))
+        pairs.append((np.full(kept.sum(), differ[pair]), one[kept], other[kept]))
+        if (count := count + len(pairs[-1][0])) > _MOST_PAIRS:
             complete = False
             break
-    none = np.empty(0, dtype=np.int64)
-    return np.concatenate([none, *ones]), np.concatenate([none, *others]), complete
+    differ, one, other = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    nearest = np.argsort(differ, kind="stable")
+    return one[nearest], other[nearest], complete
 
 
 def _compared(
