@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from autotune import Data
+from autotune import Choice, Data
 from autotune.builtin.classify.many import fit_many
 from autotune.plugins import load_plugins
-from autotune.testing import TrainerCase, TrainerSuite, tiny_data
+from autotune.searching import prepare
+from autotune.testing import TrainerCase, TrainerSuite, tiny_data, tiny_folder
 
 QUICK = {"img_size": 32, "batch_size": 16, "head_epochs": 2}
 REMEDIES = ("weights", "sampling", "logits")
@@ -130,3 +131,20 @@ def test_small_classes_are_found_more_often(tmp_path, remedy):
         val = one.data.task.val
         shares[name] = float(np.mean(model.predict([val.image(i) for i in range(len(val))])[:, 1:].sum(axis=1)))
     assert shares[remedy] > shares["none"] + 0.02
+
+
+def test_only_lopsided_images_make_it_part_of_the_space(tmp_path, monkeypatch):
+    """With as many images in every class nothing is added to the space; with few in one of them, the remedies are."""
+    monkeypatch.setenv("AUTOTUNE_CACHE_DIR", str(tmp_path / "cache"))
+    folder = tiny_folder(tmp_path / "images", classes=2, each=12)
+    asked = ("backbones=['timm/test_resnet']", "pretrained=false", "device=cpu", "trials=1")
+    even = prepare(folder, asked, runs=tmp_path / "runs")
+    assert "imbalance" not in even.space
+    assert even.fixed["imbalance"] == "none"
+    for path in sorted((folder / "class-1").iterdir())[6:]:
+        path.unlink()
+    uneven = prepare(folder, asked, runs=tmp_path / "runs")
+    assert uneven.space["imbalance"] == Choice(("none", *REMEDIES))
+    assert "imbalance" not in uneven.fixed
+    assert uneven.recipe({**uneven.portfolio[0], "imbalance": "logits"}).imbalance == "logits"
+    assert uneven.recipe(uneven.portfolio[0]).imbalance == "none"
