@@ -132,7 +132,8 @@ class Columns:
         """The columns of some images."""
         labels = {label: number for number, label in enumerate(sorted({member.label for member in members}))}
         groups = {group: number for number, group in enumerate({m.group: None for m in members if m.group is not None})}
-        sides = {None: _NONE, **{side: number for number, side in enumerate(SIDES)}}
+        sides: dict[Side | None, int] = {None: _NONE}
+        sides |= {side: number for number, side in enumerate(SIDES)}
         return cls(
             ids=np.array([int(member.id, 16) for member in members], dtype=np.uint64),
             labels=np.array([labels[member.label] for member in members], dtype=np.int64),
