@@ -38,9 +38,9 @@ def search(
     reached them is returned as it is.
 
     Args:
-        data: A folder with one folder of images a class, the name of a data source such as ``digits``, a
-            study.toml, or the folder of a study. A list of folders or names is several tasks, which
-            ``trainer="multitask"`` trains on one backbone.
+        data: A folder with one folder of images a class, an archive of such folders, a table of paths and labels, the
+            name of a data source such as ``digits``, a study.toml, or the folder of a study. A list of places is
+            several tasks, which ``trainer="multitask"`` trains on one backbone.
         assignments: Keys of study.toml as on the command line, e.g. ``"space.lr.high=0.01"``.
         time: The study's total time, e.g. ``"15m"``, or seconds; everything until the saved best model counts.
         trials: The study's total number of trials.

@@ -32,8 +32,9 @@ def command(
 ) -> None:
     """Search for the best fine-tuned model of your images.
 
-    DATA is a folder with one folder of images a class, a name such as digits, or a study.toml. Several folders or
-    names are several tasks, which trainer=multitask trains on one backbone.
+    DATA is a folder with one folder of images a class, an archive of such folders (.zip, .tar, .tar.gz), a table of
+    paths and labels (.csv, .parquet), a name such as digits, torchvision:CIFAR10 or hf:PATH (`autotune plugins` lists
+    them), or a study.toml. Several places are several tasks, which trainer=multitask trains on one backbone.
     KEY=VALUE sets any key of study.toml: metric=balanced_accuracy, backbones=['timm/resnet18'],
     fixed.lr=0.001, space.drop.high=0.3, img_size=96.
 
