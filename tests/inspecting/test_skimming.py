@@ -6,10 +6,12 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from autotune.builtin.folders import FolderSource
-from autotune.data import Image, Item
+from autotune.data import Image as Pixels, Item
 from autotune.errors import DataError, UsageError
 from autotune.inspecting import skim
 from autotune.testing.tiny import MemorySource, tiny_images
@@ -59,12 +61,28 @@ def test_what_it_tells(tmp_path: Path) -> None:
     assert told[-1] == (9, 9)
 
 
+def test_copies_of_large_files_are_equal_in_every_byte(tmp_path: Path) -> None:
+    """Two that differ in one byte, wherever it is, are no copies; two that do not are."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    for name, at in (("one", None), ("copy", None), ("early", 70), ("late", 230)):
+        changed = pixels.copy()
+        if at is not None:
+            changed[at, 0] ^= 1
+        path = tmp_path / "ab"[name == "copy"] / f"{name}.bmp"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(changed).save(path)
+    found = skim(FolderSource(tmp_path), location="x")
+    assert found is not None
+    same = [{found.table.keys[i] for i in some} for some in found.table.copies(found.table.sound())]
+    assert same == [{"a/one.bmp", "b/copy.bmp"}]
+
+
 def test_nothing_is_decoded(tmp_path: Path) -> None:
     """Its source is never asked for pixels."""
     folder(tmp_path, 8)
 
     class Blind(FolderSource):
-        def read(self, key: str) -> Image:
+        def read(self, key: str) -> Pixels:
             raise AssertionError(key)
 
     found = skim(Blind(tmp_path), location="x")
