@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune.api import (
+        check as check,
         evaluate as evaluate,
         find_lr as find_lr,
         improve as improve,
@@ -61,12 +62,26 @@ if TYPE_CHECKING:
     )
     from autotune.exporter import Exporter as Exporter
     from autotune.hookspecs import hookimpl as hookimpl
-    from autotune.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES, MAX_PIXELS as MAX_PIXELS, read_image as read_image
+    from autotune.images import (
+        IMAGE_SUFFIXES as IMAGE_SUFFIXES,
+        MAX_PIXELS as MAX_PIXELS,
+        PROFILES_NOTE as PROFILES_NOTE,
+        decode_image as decode_image,
+        image_pixels as image_pixels,
+        read_image as read_image,
+    )
     from autotune.launcher import (
         Launcher as Launcher,
         WorkerSpec as WorkerSpec,
         WorkerState as WorkerState,
         WorkerStatus as WorkerStatus,
+    )
+    from autotune.layout import (
+        EXPECTED_FOLDERS as EXPECTED_FOLDERS,
+        class_folders as class_folders,
+        class_label as class_label,
+        is_image_path as is_image_path,
+        side_named as side_named,
     )
     from autotune.model import Model as Model, Preprocess as Preprocess
     from autotune.objective import Goal as Goal, Limit as Limit, Objective as Objective
@@ -109,7 +124,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "autotune.api": "search open load evaluate improve find_lr",
+    "autotune.api": "search check open load evaluate improve find_lr",
     "autotune.backbone": "Backbone BackboneSource Facts Weights",
     "autotune.cache": "cache_folder",
     "autotune.checkpoint": "Checkpoint read_checkpoint write_atomically write_checkpoint",
@@ -120,7 +135,8 @@ _HOMES = {
     ),
     "autotune.exporter": "Exporter",
     "autotune.hookspecs": "hookimpl",
-    "autotune.images": "IMAGE_SUFFIXES MAX_PIXELS read_image",
+    "autotune.images": "IMAGE_SUFFIXES MAX_PIXELS PROFILES_NOTE decode_image image_pixels read_image",
+    "autotune.layout": "EXPECTED_FOLDERS class_folders class_label is_image_path side_named",
     "autotune.launcher": "Launcher WorkerSpec WorkerState WorkerStatus",
     "autotune.model": "Model Preprocess",
     "autotune.objective": "Goal Limit Objective",

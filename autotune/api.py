@@ -1,15 +1,15 @@
-"""The public functions: search, open, load, evaluate, improve, find_lr."""
+"""The public functions: search, check, open, load, evaluate, improve, find_lr."""
 
 from __future__ import annotations
 
 import os
 import time as clock
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotune.after.handover import best
-from autotune.errors import StudyError
+from autotune.errors import StudyError, UsageError
 from autotune.model import Averaging, Model
 from autotune.searching import conduct, load_model, prepare
 from autotune.study import Study
@@ -17,6 +17,7 @@ from autotune.study import Study
 if TYPE_CHECKING:
     from autotune.after.evaluation import Evaluation
     from autotune.improving import Improvement
+    from autotune.inspecting import Inspection
     from autotune.trainer import RateCurve
 
 AnyPath = str | os.PathLike[str]
@@ -37,9 +38,9 @@ def search(
     reached them is returned as it is.
 
     Args:
-        data: A folder with one folder of images a class, the name of a data source such as ``digits``, a
-            study.toml, or the folder of a study. A list of folders or names is several tasks, which
-            ``trainer="multitask"`` trains on one backbone.
+        data: A folder with one folder of images a class, an archive of such folders, a table of paths and labels, the
+            name of a data source such as ``digits``, a study.toml, or the folder of a study. A list of places is
+            several tasks, which ``trainer="multitask"`` trains on one backbone.
         assignments: Keys of study.toml as on the command line, e.g. ``"space.lr.high=0.01"``.
         time: The study's total time, e.g. ``"15m"``, or seconds; everything until the saved best model counts.
         trials: The study's total number of trials.
@@ -57,6 +58,49 @@ def search(
     values = {**keys, **_given(time=time, trials=trials)}
     plan = prepare(data, assignments, values=values, runs=runs)
     return conduct(plan, observers=observers, started=started).study
+
+
+def check(
+    data: AnyPath,
+    *,
+    quick: bool = False,
+    probe: str | None = None,
+    device: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Inspection:
+    """Says what is the matter with images, and whether a search would start on them.
+
+    Args:
+        data: A folder, or the name of a data source, as for `search`.
+        quick: Headers and end markers only; nothing is decoded.
+        probe: Which images a linear probe finds wrongly labelled: it reads the features of a backbone such as
+            ``timm/resnet18``, ``pixels`` made small, or, with ``auto``, those of an installed backbone.
+        device: A torch device name, or ``auto``, for that backbone.
+        progress: Told, stage by stage, how many images are done and how many there are.
+
+    Returns:
+        The findings; ``problem`` is None if a search would start.
+
+    Raises:
+        UsageError: A quick look and a probe are asked for.
+        DataError: The place cannot be opened, or lists no images.
+        AutotuneError: With what is wrong and what to do; see `autotune.errors`.
+    """
+    from autotune.cache import cache_folder
+    from autotune.inspecting import inspect
+    from autotune.plugins import load_plugins
+
+    if quick and probe is not None:
+        raise UsageError("a quick check decodes nothing, and a probe has to", hint="leave out quick, or the probe")
+    return inspect(
+        os.fspath(data),
+        load_plugins(),
+        cache=cache_folder(),
+        quick=quick,
+        probe=probe,
+        device=device,
+        progress=progress,
+    )
 
 
 def open(path: AnyPath) -> Study:

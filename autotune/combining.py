@@ -51,6 +51,7 @@ def combine(datasets: Sequence[Dataset]) -> Dataset:
         holdout=datasets[0].holdout,
         further=tuple(dataset.holdout for dataset in datasets[1:]),
         location=", ".join(dataset.location for dataset in datasets),
+        alikes=tuple(found for dataset in datasets for found in dataset.alikes),
         facts={name: sum(dataset.facts[name] for dataset in datasets) for name in ("decoded", "reused")},
     )
 

@@ -95,8 +95,8 @@ class StudyConfig(BaseModel):
         default=None, description="The study's folder is runs/NAME; by default named after the data."
     )
     data: Annotated[str | tuple[str, ...], BeforeValidator(_places)] = Field(
-        description="Folder of images, or a name such as digits; a list of them is several tasks, for trainer "
-        "multitask. Relative to the current directory."
+        description="Folder, archive or table of images, or a name such as digits; a list of them is several tasks, "
+        "for trainer multitask. Relative to the current directory."
     )
     trainer: str = Field(default="classify", description="What trains; `autotune plugins` lists them.")
     metric: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(

@@ -37,7 +37,13 @@ class Item:
 
 
 class DataSource(ABC):
-    """Labelled images at one place."""
+    """Labelled images at one place.
+
+    Attributes:
+        max_pixels: A larger image is refused before it is decoded; None for what `autotune.read_image` refuses.
+    """
+
+    max_pixels: int | None = None
 
     @abstractmethod
     def items(self) -> Iterable[Item]:
@@ -58,6 +64,21 @@ class DataSource(ABC):
     def stamp(self, key: str) -> str:
         """Changes when the image's bytes may have changed, e.g. size and time; lets an index be reused."""
         return ""
+
+    def content(self, key: str) -> bytes | None:
+        """The bytes of one image's file as they lie there; called from several threads at once.
+
+        They are of a format that `autotune.read_image` knows, and tell without decoding whether the file is whole.
+        None, as here, where there is no such file, e.g. where images lie in an array.
+
+        Raises:
+            DataError: It cannot be read.
+        """
+        return None
+
+    def notes(self) -> Sequence[str]:
+        """What people should know of how the images are read, one line each; shown with the plan."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +212,23 @@ class Holdout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookAlikes:
+    """Images of one task that look alike, although their pixels differ, and lie on different sides.
+
+    Attributes:
+        images: Images of val, select and test that look like one on another side.
+        pairs: Some pairs, the most alike first: side and key of either image, those of the more locked side first.
+        complete: Whether all were looked at; if not, there may be more.
+        reader: Reads an image by its key.
+    """
+
+    images: int
+    pairs: tuple[tuple[tuple[Side, str], tuple[Side, str]], ...]
+    complete: bool
+    reader: Callable[[str], Image] = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """Everything about a study's images: what trainers see, and what they do not.
 
@@ -200,6 +238,7 @@ class Dataset:
         location: The place, as the person wrote it; several with commas between them, for messages.
         facts: How the index came about.
         further: What trainers do not see of the other tasks, in the order of `data`.
+        alikes: Near-duplicates across the sides of each task, where they were looked for.
     """
 
     data: Data
@@ -207,6 +246,7 @@ class Dataset:
     location: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     further: tuple[Holdout, ...] = ()
+    alikes: tuple[LookAlikes, ...] = ()
 
     @property
     def holdouts(self) -> tuple[Holdout, ...]:

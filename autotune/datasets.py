@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +20,17 @@ from autotune.plugins import Plugins
 
 Progress = Callable[[int, int], None]
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?!//)")
 
-def open_dataset(config: StudyConfig, plugins: Plugins, progress: Progress | None) -> Dataset:
+
+def open_dataset(config: StudyConfig, plugins: Plugins, progress: Progress | None, *, near: bool = False) -> Dataset:
     """Opens every place of a study's data and indexes it; several places are several tasks.
 
     Args:
         config: Names the places and the shares of the sides.
         plugins: Where the sources come from.
         progress: Told how many images of a place have been looked at, and how many there are.
+        near: Whether near-duplicates across the sides are looked for.
 
     Raises:
         DataError: The images of a place cannot be used; of several tasks it is named.
@@ -34,34 +40,44 @@ def open_dataset(config: StudyConfig, plugins: Plugins, progress: Progress | Non
     places = _places(config)
     names = task_names(places)
     fractions = Fractions(test=config.splits.test, val=config.splits.val, select=config.splits.select)
-    datasets = []
+    datasets: list[Dataset] = []
+    notes: list[str] = []
     for place, name in zip(places, names, strict=True):
         try:
             source = plugins.open_source(place)
             found = index(
-                source, location=place, fractions=fractions, cache=cache_folder(), name=name, progress=progress
+                source,
+                location=place,
+                fractions=fractions,
+                cache=cache_folder(),
+                name=name,
+                near=near,
+                progress=progress,
             )
         except DataError as error:
             if len(places) == 1:
                 raise
             raise DataError(f"task {name!r}: {error.message}", hint=error.hint) from error
         datasets.append(found)
-    return combine(datasets)
+        notes += source.notes()
+    whole = combine(datasets)
+    return replace(whole, facts={**whole.facts, "notes": tuple(dict.fromkeys(notes))})
 
 
 def whereabouts(config: StudyConfig) -> dict[str, Any]:
     """Where the places are on this machine, for a study that is opened from another directory."""
     places = _places(config)
-    if not any(Path(place).exists() for place in places):
+    whole = [_whole(place) or place for place in places]
+    if not any(map(_whole, places)):
         return {}
-    whole = [str(Path(place).resolve()) if Path(place).exists() else place for place in places]
     return {"location": whole[0] if len(whole) == 1 else whole}
 
 
 def described(dataset: Dataset) -> list[str]:
-    """What was found in the images, in lines for people; of several tasks, each line says of which."""
+    """What was found in the images, in lines for people; of several tasks, each says of which. Notes come last."""
     tasks = dataset.data.tasks
-    return [f"{task.name}: {line}" if len(tasks) > 1 else line for task in tasks for line in describe(task.profile)]
+    lines = [f"{task.name}: {line}" if len(tasks) > 1 else line for task in tasks for line in describe(task.profile)]
+    return [*lines, *dataset.facts.get("notes", ())]
 
 
 def check_tasks(config: StudyConfig, dataset: Dataset) -> None:
@@ -84,12 +100,30 @@ def check_tasks(config: StudyConfig, dataset: Dataset) -> None:
 
 def _places(config: StudyConfig) -> list[str]:
     """The places, each where it was when the study began if it is not where the configuration says."""
-    said = [str(Path(place).expanduser()) if place.startswith("~") else place for place in config.places]
+    said = [_expanded(place) for place in config.places]
     location = config.made.get("location")
     before = [location] if isinstance(location, str) else list(location or ())
     if len(before) != len(said):
         return said
     return [
-        str(then) if not Path(place).exists() and Path(str(then)).exists() else place
+        str(then) if not _whole(place) and _whole(str(then)) else place
         for place, then in zip(said, before, strict=True)
     ]
+
+
+def _expanded(place: str) -> str:
+    """The place with ``~`` for the home folder written out."""
+    scheme, path = _parts(place)
+    return scheme + os.path.expanduser(path)
+
+
+def _whole(place: str) -> str | None:
+    """The place with the path in it, ``DIR`` or ``SCHEME:DIR``, absolute; None where there is no such path."""
+    scheme, path = _parts(place)
+    return scheme + str(Path(path).resolve()) if path and os.path.exists(path) else None
+
+
+def _parts(place: str) -> tuple[str, str]:
+    """The scheme with its colon, or nothing, and the rest."""
+    found = None if os.path.exists(place) else _SCHEME.match(place)
+    return (found.group(), place[found.end() :]) if found else ("", place)

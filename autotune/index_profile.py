@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from autotune.data import Item, Profile, Side
-from autotune.index_cache import Look
+from autotune.data import Profile, Side
+from autotune.index_table import Table
 
 _LISTED = 10
 
 
 def profile(
-    parts: Mapping[Side, Sequence[tuple[Item, Look]]],
-    classes: Sequence[str],
+    table: Table,
+    parts: Mapping[Side, npt.NDArray[np.int64]],
     *,
     conflicts: tuple[tuple[str, ...], ...],
     broken: tuple[tuple[str, str], ...],
@@ -24,30 +25,29 @@ def profile(
     """Counts what is used and notes what is not.
 
     Args:
-        parts: The images of each side.
-        classes: In the task's order.
+        table: What was seen of each image.
+        parts: The numbers of the images of each side.
         conflicts: Keys of copies with different labels, left out.
         broken: Key and reason of images that cannot be read, left out.
         dropped: Images left out because a copy is on a more locked side.
     """
-    used = [one for part in parts.values() for one in part]
-    counts = Counter(item.label for item, _ in used)
-    ids = Counter(look.id for _, look in used)
+    used = np.concatenate(list(parts.values()))
+    counts = {side: np.bincount(table.labels[rows], minlength=len(table.classes)) for side, rows in parts.items()}
     return Profile(
         images=len(used),
-        counts={label: counts[label] for label in classes},
-        sides={side: len(part) for side, part in parts.items() if part},
-        height=_range([look.height for _, look in used]),
-        width=_range([look.width for _, look in used]),
-        grey=all(look.grey for _, look in used),
-        copies=sum(count > 1 for count in ids.values()),
+        counts=dict(zip(table.classes, np.sum(list(counts.values()), axis=0).tolist(), strict=True)),
+        sides={side: len(rows) for side, rows in parts.items() if len(rows)},
+        height=_range(table.heights[used]),
+        width=_range(table.widths[used]),
+        grey=bool(table.grey[used].all()),
+        copies=int((np.unique(table.ids[used], return_counts=True)[1] > 1).sum()),
         dropped=dropped,
         conflicts=conflicts,
         broken=broken,
         absent={
-            side: absent
-            for side, part in parts.items()
-            if part and (absent := tuple(sorted(set(classes) - {item.label for item, _ in part})))
+            side: tuple(label for label, count in zip(table.classes, counts[side].tolist(), strict=True) if not count)
+            for side, rows in parts.items()
+            if len(rows) and not counts[side].all()
         },
     )
 
@@ -64,7 +64,8 @@ def describe(profile: Profile) -> list[str]:
     shares = (f"{side} {count} ({count / profile.images:.0%})" for side, count in profile.sides.items())
     lines.append(f"sides: {', '.join(shares)}" + ("; test is locked" if "test" in profile.sides else ""))
     for side, absent in profile.absent.items():
-        lines.append(f"no {side} images of {_some(map(repr, absent))}")
+        told = "" if side == "train" else ": balanced accuracy, macro F1 and AUROC are means without them"
+        lines.append(f"no {side} images of {listing(map(repr, absent))}{told}")
     if profile.copies:
         lines.append(f"copies: {_count(profile.copies, 'image')} with copies; all copies of an image are on one side")
     if profile.dropped:
@@ -121,10 +122,11 @@ def _count(count: int, what: str) -> str:
 
 
 def _classes(counts: Mapping[str, int]) -> str:
-    return _some(f"{label} {count}" for label, count in counts.items())
+    return listing(f"{label} {count}" for label, count in counts.items())
 
 
-def _some(words: Iterable[str]) -> str:
+def listing(words: Iterable[str]) -> str:
+    """The first words, with commas between them, and how many more there are."""
     words = list(words)
     return ", ".join(words[:_LISTED]) + (f" and {len(words) - _LISTED} more" if len(words) > _LISTED else "")
 
@@ -136,8 +138,8 @@ def _size(profile: Profile) -> str:
     return f"{low_w}x{low_h} to {high_w}x{high_h} px, median {width}x{height}"
 
 
-def _range(values: Sequence[int]) -> tuple[int, int, int]:
-    return min(values), int(np.median(values)), max(values)
+def _range(values: npt.NDArray[np.uint32]) -> tuple[int, int, int]:
+    return int(values.min()), int(np.median(values)), int(values.max())
 
 
 def _span(ranges: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:

@@ -1,33 +1,45 @@
-"""Turns a data source into a dataset: every image hashed, looked at, and put on its side.
-
-Each image is decoded once; what was learned of it is kept on disk, so that the next call decodes only what changed.
-"""
+"""Turns a data source into a dataset: every image looked at, judged, and put on its side."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from autotune.data import Data, Dataset, DataSource, Holdout, Image, Item, Side, Split, Task
-from autotune.errors import DataError, PluginError
-from autotune.index_cache import IndexCache, Look
+from autotune.data import Data, Dataset, DataSource, Holdout, Image, Side, Split, Task
+from autotune.errors import DataError
 from autotune.index_profile import describe, listed, profile
-from autotune.splitting import SIDES, Fractions, Member, split
+from autotune.index_table import Table, equal_runs
+from autotune.looking import Seen, look, pixel_hash
+from autotune.resembling import look_alikes
+from autotune.splitting import SIDES, Fractions, split_columns
 
-__all__ = ["Fractions", "describe", "index", "name_of", "pixel_hash", "task_fingerprint"]
+__all__ = [
+    "Fractions",
+    "Placed",
+    "assemble",
+    "check_broken",
+    "check_classes",
+    "describe",
+    "index",
+    "name_of",
+    "place",
+    "pixel_hash",
+    "task_fingerprint",
+    "without_conflicts",
+]
 
-Found: TypeAlias = tuple[Item, Look]
-
+_OPTIONS = re.compile(r":(?=[a-z_]+=)")
+_ENDING = re.compile(r"(\.tar)?\.[A-Za-z0-9]+$")
 _MOST_BROKEN = 0.01
-_AT_ONCE = 16
+_NOWHERE = -1
 
 
 def index(
@@ -37,6 +49,7 @@ def index(
     fractions: Fractions,
     cache: Path,
     name: str | None = None,
+    near: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Looks at every image of a source and puts it on its side.
@@ -47,6 +60,7 @@ def index(
         fractions: The shares of test, val and select; below 1,000 images, select's goes to val.
         cache: Folder that keeps what was learned of each image.
         name: The task's name; by default the last part of the location.
+        near: Whether near-duplicates across the sides are looked for.
         progress: Told how many images are done, and how many there are.
 
     Returns:
@@ -58,159 +72,148 @@ def index(
             more than one image in a hundred cannot be decoded.
         PluginError: The source breaks its contract.
     """
-    items = _listed(source, location)
-    known = IndexCache(cache, location)
-    try:
-        looks = _look(source, items, known, progress)
-    finally:
-        known.write([item.key for item in items])
-    found = [(item, looks[item.key]) for item in items if looks[item.key].reason is None]
-    broken = tuple((item.key, reason) for item in items if (reason := looks[item.key].reason) is not None)
-    if len(broken) > _MOST_BROKEN * len(items):
-        raise DataError(
-            f"{location}: {len(broken)} of {len(items)} images cannot be read\n"
-            + listed(reason if key in reason else f"{key}: {reason}" for key, reason in broken),
-            hint="repair or remove them: up to 1 % of the images may be broken",
-        )
-    found, conflicts = _without_conflicts(found)
-    classes = _classes(items, found, broken, conflicts, location)
-    sides = split([_member(one) for one in found], fractions.given(len(found)))
-    parts: dict[Side, list[Found]] = {side: [] for side in SIDES}
-    for one, side in zip(found, sides, strict=True):
-        if side is not None:
-            parts[side].append(one)
-    _check_sides(parts, classes, fractions, location)
-    splits = {side: _split(parts[side], classes, source.read) for side in SIDES}
-    found_profile = profile(parts, classes, conflicts=conflicts, broken=broken, dropped=sides.count(None))
+    seen = look(source, location=location, cache=cache, near=near, progress=progress)
+    placed = place(seen.table, location, fractions)
+    dataset = assemble(seen, placed, name=name)
+    return replace(dataset, alikes=(look_alikes(seen.table, placed.parts, source),)) if near else dataset
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where the images of one place are, by their numbers in its table.
+
+    Attributes:
+        parts: The numbers of the images on each side, int64.
+        conflicts: Keys of copies that bear different labels, left out.
+        dropped: Images left out because a copy or a group member is on a more locked side.
+    """
+
+    parts: Mapping[Side, npt.NDArray[np.int64]]
+    conflicts: tuple[tuple[str, ...], ...]
+    dropped: int
+
+
+def place(table: Table, location: str, fractions: Fractions) -> Placed:
+    """Puts images that were looked at on their sides.
+
+    Args:
+        table: What was seen of each.
+        location: Where they are, for messages.
+        fractions: The shares; below 1,000 images, select's goes to val.
+
+    Raises:
+        DataError: The images cannot be used; see `index`.
+    """
+    broken = table.broken()
+    check_broken(broken, len(table), location)
+    rows, conflicts = without_conflicts(table)
+    check_classes(table, rows, len(broken) + sum(map(len, conflicts)), location)
+    numbers = split_columns(table.columns(rows), fractions.given(len(rows)))
+    parts: dict[Side, npt.NDArray[np.int64]] = {side: rows[numbers == i] for i, side in enumerate(SIDES)}
+    _check_sides(table, parts, fractions, location)
+    return Placed(parts=parts, conflicts=conflicts, dropped=int((numbers == _NOWHERE).sum()))
+
+
+def assemble(seen: Seen, placed: Placed, *, name: str | None = None) -> Dataset:
+    """The dataset of images that are on their sides.
+
+    Args:
+        seen: The images.
+        placed: Where they are.
+        name: The task's name; by default the last part of the location.
+    """
+    table, parts = seen.table, placed.parts
+    splits = {side: _split(table, parts[side], seen.source.read) for side in SIDES}
     task = Task(
-        name=name or name_of(location), classes=classes, train=splits["train"], val=splits["val"], profile=found_profile
+        name=name or name_of(seen.location),
+        classes=table.classes,
+        train=splits["train"],
+        val=splits["val"],
+        profile=profile(table, parts, conflicts=placed.conflicts, broken=table.broken(), dropped=placed.dropped),
     )
     return Dataset(
         data=Data(tasks=(task,), fingerprint=task_fingerprint(task)),
         holdout=Holdout(
-            select=splits["select"] if parts["select"] else None,
+            select=splits["select"] if len(parts["select"]) else None,
             test=splits["test"],
             test_fingerprint=_digest(sorted(set(splits["test"].ids))),
         ),
-        location=location,
-        facts={"decoded": known.decoded, "reused": len(items) - known.decoded},
+        location=seen.location,
+        facts={"decoded": seen.decoded, "reused": len(table) - seen.decoded},
     )
 
 
-def pixel_hash(image: Image) -> str:
-    """Hash of an image's shape and pixels: 16 hexadecimal digits."""
-    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=8)
-    digest.update(np.ascontiguousarray(image).data)
-    return digest.hexdigest()
+def check_broken(broken: Sequence[tuple[str, str]], images: int, location: str) -> None:
+    """Up to one image in a hundred may be broken.
 
+    Args:
+        broken: Key and reason of each.
+        images: How many there are in all.
+        location: Where they are, for the message.
 
-def _listed(source: DataSource, location: str) -> list[Item]:
-    items = list(source.items())
-    if not items:
-        raise DataError(f"{location}: no images", hint="give a place with at least two classes of images")
-    again = [key for key, count in Counter(item.key for item in items).items() if count > 1]
-    wrong = [item for item in items if not item.label or item.side not in (None, *SIDES)]
-    if again or wrong:
-        what = f"lists {again[0]!r} twice" if again else f"lists {wrong[0]!r}, whose label or side is not valid"
-        raise PluginError(f"data source {type(source).__qualname__} at {location} {what}")
-    return items
-
-
-def _look(
-    source: DataSource, items: Sequence[Item], known: IndexCache, progress: Callable[[int, int], None] | None
-) -> dict[str, Look]:
-    """Looks at every item, several at a time; never more images in memory than threads."""
-
-    def one(item: Item) -> Look:
-        try:
-            stamp = source.stamp(item.key)
-            return known.get(item.key, stamp) or _look_at(source, item.key, stamp)
-        except DataError as error:
-            return Look(stamp="", reason=error.message)
-
-    def some(part: Sequence[Item]) -> list[Look]:
-        return [one(item) for item in part]
-
-    looks: dict[str, Look] = {}
-    parts = [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]
-    pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="index")
-    try:
-        for part, found in zip(parts, pool.map(some, parts), strict=True):
-            for item, look in zip(part, found, strict=True):
-                looks[item.key] = look
-                known.put(item.key, look)
-            if progress is not None:
-                progress(len(looks), len(items))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return looks
-
-
-def _look_at(source: DataSource, key: str, stamp: str) -> Look:
-    image = source.read(key)
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        what = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__qualname__
-        raise PluginError(
-            f"data source {type(source).__qualname__} read {key!r} as {what}", hint="it must give uint8 [H, W, 3]"
+    Raises:
+        DataError: There are more; the first are listed.
+    """
+    if len(broken) > _MOST_BROKEN * images:
+        raise DataError(
+            f"{location}: {len(broken)} of {images} images cannot be read\n"
+            + listed(reason if key in reason else f"{key}: {reason}" for key, reason in broken),
+            hint="repair or remove them: up to 1 % of the images may be broken",
         )
-    grey = bool((image[..., :1] == image[..., 1:]).all())
-    return Look(stamp=stamp, id=pixel_hash(image), height=image.shape[0], width=image.shape[1], grey=grey)
 
 
-def _without_conflicts(found: Sequence[Found]) -> tuple[list[Found], tuple[tuple[str, ...], ...]]:
-    """Leaves out the copies of one image that bear different labels: nobody knows which is right."""
-    labels: dict[str, set[str]] = defaultdict(set)
-    for one in found:
-        labels[one[1].id].add(one[0].label)
-    keys: dict[str, list[str]] = defaultdict(list)
-    for one in found:
-        if len(labels[one[1].id]) > 1:
-            keys[one[1].id].append(one[0].key)
-    sound = [one for one in found if one[1].id not in keys]
-    return sound, tuple(sorted(tuple(sorted(some)) for some in keys.values()))
+def without_conflicts(table: Table) -> tuple[npt.NDArray[np.int64], tuple[tuple[str, ...], ...]]:
+    """Leaves out the copies of one image that bear different labels: nobody knows which is right.
+
+    Returns:
+        The numbers of the images that can be used, int64, in order, and the keys of the copies.
+    """
+    rows = table.sound()
+    against = [same for same in table.copies(rows) if len(set(table.labels[same].tolist())) > 1]
+    conflicts = tuple(sorted(tuple(sorted(table.keys[i] for i in same)) for same in against))
+    return np.setdiff1d(rows, np.concatenate(against), assume_unique=True) if against else rows, conflicts
 
 
-def _member(one: Found) -> Member:
-    return Member(id=one[1].id, label=one[0].label, group=one[0].group, side=one[0].side)
+def check_classes(table: Table, rows: npt.NDArray[np.int64], left_out: int, location: str) -> None:
+    """There are two classes or more, each with two different images or more.
 
+    Args:
+        table: The images.
+        rows: The numbers of those that can be used.
+        left_out: How many cannot.
+        location: Where they are, for the message.
 
-def _classes(
-    items: Sequence[Item],
-    found: Sequence[Found],
-    broken: Sequence[tuple[str, str]],
-    conflicts: Sequence[tuple[str, ...]],
-    location: str,
-) -> tuple[str, ...]:
-    """The classes in order, each with two different images or more."""
-    distinct: dict[str, set[str]] = {item.label: set() for item in items}
-    for one in found:
-        distinct[one[0].label].add(one[1].id)
-    classes = tuple(sorted(distinct))
+    Raises:
+        DataError: One of these is not so; the classes are listed.
+    """
+    classes = table.classes
     if len(classes) < 2:
         raise DataError(f"{location}: one class only, {classes[0]!r}", hint="classification needs at least two")
-    small = [label for label in classes if len(distinct[label]) < 2]
+    _, first = np.unique(table.ids[rows], return_index=True)
+    distinct = np.bincount(table.labels[rows[first]], minlength=len(classes)).tolist()
+    small = [f"{label}: {count}" for label, count in zip(classes, distinct, strict=True) if count < 2]
     if small:
-        left_out = len(broken) + sum(map(len, conflicts))
         raise DataError(
             f"{location}: {len(small)} of {len(classes)} classes have fewer than two different images"
             + (f" ({left_out} images are broken, or copies with two labels)" if left_out else "")
             + "\n"
-            + listed(f"{label}: {len(distinct[label])}" for label in small),
+            + listed(small),
             hint="add images to these classes, or remove the classes",
         )
-    return classes
 
 
 def _check_sides(
-    parts: Mapping[Side, Sequence[Found]], classes: Sequence[str], fractions: Fractions, location: str
+    table: Table, parts: Mapping[Side, npt.NDArray[np.int64]], fractions: Fractions, location: str
 ) -> None:
-    untrained = sorted(set(classes) - {one[0].label for one in parts["train"]})
+    trained = np.bincount(table.labels[parts["train"]], minlength=len(table.classes)).tolist()
+    untrained = [label for label, count in zip(table.classes, trained, strict=True) if not count]
     if untrained:
         raise DataError(
-            f"{location}: {len(untrained)} of {len(classes)} classes have no image to train on\n" + listed(untrained),
+            f"{location}: {len(untrained)} of {len(table.classes)} classes have no image to train on\n"
+            + listed(untrained),
             hint="every class needs images outside val and test that are in no group with those",
         )
-    empty = [side for side in ("val", "test") if not parts[side] and getattr(fractions, side)]
+    empty = [side for side in ("val", "test") if not len(parts[side]) and getattr(fractions, side)]
     if empty:
         raise DataError(
             f"{location}: too few images for a {' and a '.join(empty)} side",
@@ -218,33 +221,43 @@ def _check_sides(
         )
 
 
-def _split(part: Sequence[Found], classes: Sequence[str], reader: Callable[[str], Image]) -> Split:
-    number = {label: i for i, label in enumerate(classes)}
+def _split(table: Table, rows: npt.NDArray[np.int64], reader: Callable[[str], Image]) -> Split:
     # By hash: an order that mixes the classes and that renaming files does not change.
-    part = sorted(part, key=lambda one: (one[1].id, one[0].key))
+    rows = rows[np.argsort(table.ids[rows], kind="stable")]
+    ids, places = table.ids[rows], np.arange(len(rows), dtype=np.int64)
+    for run in equal_runs(ids, places):
+        rows[run] = sorted(rows[run].tolist(), key=lambda i: table.keys[i])
     return Split(
-        ids=tuple(one[1].id for one in part),
-        labels=np.array([number[one[0].label] for one in part], dtype=np.int64),
-        keys=tuple(one[0].key for one in part),
+        ids=tuple(table.names(rows)),
+        labels=table.labels[rows].astype(np.int64),
+        keys=tuple(table.keys[i] for i in rows.tolist()),
         reader=reader,
     )
 
 
 def task_fingerprint(task: Task) -> str:
     """Changes when the classes, or the images or labels of train or val, change."""
-    parts = [
-        [f"{id} {label}" for id, label in sorted(zip(part.ids, part.labels.tolist(), strict=True))]
-        for part in (task.train, task.val)
-    ]
-    return _digest([*task.classes, "", *parts[0], "", *parts[1]])
+    parts = [_lines(task.train), [""], _lines(task.val)]
+    return _digest(chain(task.classes, [""], *parts))
+
+
+def _lines(part: Split) -> Iterator[str]:
+    """Hash and label of each image of a side, in the order of the hashes."""
+    for i in sorted(range(len(part)), key=part.ids.__getitem__):
+        yield f"{part.ids[i]} {part.labels[i]}"
 
 
 def _digest(lines: Iterable[str]) -> str:
-    return hashlib.blake2b("\n".join(lines).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    digest = hashlib.blake2b(digest_size=8)
+    for number, line in enumerate(lines):
+        digest.update((("\n" if number else "") + line).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
 
 
 def name_of(location: str) -> str:
-    """What a task is called after its place: the last part."""
+    """What a task is called after its place: the last part, without a file's ending or the options of a place."""
     path = os.path.expanduser(location)
-    name = os.path.basename(os.path.abspath(path)) if os.path.exists(path) else re.split(r"[/\\:]", location)[-1]
-    return name or "images"
+    if os.path.exists(path):
+        name = os.path.basename(os.path.abspath(path))
+        return (name if os.path.isdir(path) else _ENDING.sub("", name)) or "images"
+    return re.split(r"[/\\:]", _OPTIONS.split(location)[0])[-1] or "images"

@@ -20,6 +20,8 @@ DIRECTIONS: Mapping[str, Direction] = {
     "balanced_accuracy": "maximize",
     "macro_f1": "maximize",
     "log_loss": "minimize",
+    "auroc": "maximize",
+    "cohen_kappa": "maximize",
 }
 
 

@@ -20,11 +20,13 @@ from autotune.datasets import check_tasks, described, open_dataset, whereabouts
 from autotune.errors import StudyError, UsageError
 from autotune.fields import build_recipe
 from autotune.identity import asked_of, differences, stored_config
+from autotune.indexing import name_of
 from autotune.lookup import open_checkpoint, resolve_backbone
 from autotune.objective import Goal, Limit, Objective
 from autotune.plugins import Plugins, load_plugins
 from autotune.relations import Description, Past, PastStudy, Recall, with_learned
 from autotune.reproducing import with_recipe_file
+from autotune.resembling import described_alikes
 from autotune.space import Scalar, SearchSpace
 from autotune.specs import TrainerSpec
 from autotune.studyfile import write_study_file
@@ -34,6 +36,9 @@ from autotune.unchanged import changes, check_data, check_unseen, check_weights
 __all__ = ["Plan", "cache_folder", "open_checkpoint", "reopen", "reopen_data", "resolve", "resolve_backbone"]
 
 Progress = Callable[[int, int], None]
+
+DRAWN = "near_duplicates/"
+"""Where in a study's folder near-duplicates across sides are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,10 +213,8 @@ def reopen_data(folder: Path, plugins: Plugins | None = None, *, progress: Progr
 
 
 def name_for(data: str) -> str:
-    """A folder name for a study of some data: the last part of its place."""
-    place = Path(data).expanduser()
-    last = place.resolve().name if place.exists() else re.split(r"[/\\:]", data.rstrip("/\\"))[-1]
-    return re.sub(r"[^\w.-]+", "-", last).strip("-.").lower() or "study"
+    """A folder name for a study of some data: what its task is called, in plain letters."""
+    return re.sub(r"[^\w.-]+", "-", name_of(data.rstrip("/\\") or "study")).strip("-.").lower() or "study"
 
 
 def _stored(folder: Path) -> StudyConfig:
@@ -231,7 +234,7 @@ def _plan(
     recall: Recall | None = None,
 ) -> Plan:
     trainer = plugins.trainer(config.trainer)
-    dataset = open_dataset(config, plugins, progress)
+    dataset = open_dataset(config, plugins, progress, near=stored is None)
     check_tasks(config, dataset)
     if stored is not None:
         check_data(stored, dataset, path)
@@ -307,7 +310,11 @@ def _completed(
         "weights": weights,
         "asked": stored.made.get("asked", {}) if stored else asked_of(config),
     }
-    found_by_the_study = ("epochs", "screened", "learned")
+    if alikes := described_alikes(
+        dataset.alikes, [task.name for task in dataset.data.tasks][: len(dataset.alikes)], DRAWN
+    ):
+        made["near"] = alikes
+    found_by_the_study = ("epochs", "screened", "learned", "near")
     made |= {key: stored.made[key] for key in found_by_the_study if stored is not None and key in stored.made}
     made |= whereabouts(config)
     if len(dataset.data.tasks) > 1:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from autotune.errors import AutotuneError, StudyError, UsageError
+from autotune.errors import AutotuneError, DataError, StudyError, UsageError
 from autotune.model import Model
 from autotune.plugins import Plugins, load_plugins
 from autotune.study import Study
@@ -162,6 +162,7 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
         plan.write()
     with engine.claim(plan.path):
         plan.write()
+        _draw_alikes(plan)
         study = engine.snapshot(plan.path, loader)
         went_on = study.state != "done"
         if went_on:
@@ -183,6 +184,29 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
     if study.best is None:
         raise _nothing(study)
     return Outcome(study=study, went_on=went_on)
+
+
+def _draw_alikes(plan: Plan) -> None:
+    """Draws near-duplicates across sides into the study's folder, where they were looked for.
+
+    Raises:
+        StudyError: The folder cannot be written.
+    """
+    from autotune.inspecting.thumbnails import draw
+    from autotune.plan import DRAWN
+
+    several = len(plan.dataset.alikes) > 1
+    for task, found in zip(plan.dataset.data.tasks, plan.dataset.alikes, strict=False):
+        for number, pair in enumerate(found.pairs, start=1):
+            sides = "-".join(side for side, _ in pair)
+            path = plan.path / DRAWN / f"{f'{task.name}-' if several else ''}{number:02}-{sides}.png"
+            try:
+                path.parent.mkdir(exist_ok=True)
+                draw([found.reader(key) for _, key in pair], path)
+            except DataError:  # vanished since it was looked at: there is nothing to draw, and training says so
+                continue
+            except OSError as error:
+                raise StudyError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def _taught(plan: Plan, clock: Clock) -> Plan:

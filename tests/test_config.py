@@ -258,8 +258,8 @@ def test_backbones_for_a_trainer_without_any_are_a_mistake(plugins):
 def test_data_must_be_named():
     """Without data there is nothing to search on."""
     assert problems() == (
-        "data: is missing (Folder of images, or a name such as digits; a list of them is several tasks, for trainer "
-        "multitask. Relative to the current directory)",
+        "data: is missing (Folder, archive or table of images, or a name such as digits; a list of them is several "
+        "tasks, for trainer multitask. Relative to the current directory)",
     )
 
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import io
+import struct
+import threading
 import zlib
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
-from PIL import Image as Pillow
+from PIL import Image as Pillow, ImageCms, features
 
-from autotune.errors import DataError
-from autotune.images import read_image
+from autotune.errors import DataError, UsageError
+from autotune.images import decode_image, image_pixels, read_image
 
 RED_OVER_BLUE = np.zeros((8, 4, 3), dtype=np.uint8)
 RED_OVER_BLUE[:4, :, 0] = 255
@@ -184,3 +187,143 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(huge)
     with pytest.raises(DataError, match=r"x\.png: .*more than the limit of 178,956,970"):
         read_image(tmp_path / "x.png")
+
+
+def png(width: int, height: int, depth: int, colour: int, rows: bytes, *, extra: bytes = b"") -> bytes:
+    """A PNG file, chunk by chunk; `rows` are unfiltered and begin with their filter's byte."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    pixels = chunk(b"IDAT", zlib.compress(rows, 1))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + extra + pixels + chunk(b"IEND", b"")
+
+
+def test_sixteen_bits_a_channel_are_scaled(tmp_path: Path) -> None:
+    """A PNG of 16 bits in red, green and blue, with and without alpha, keeps its colours to a step."""
+    wanted = np.array([[[0, 128, 255]]])
+    (tmp_path / "rgb.png").write_bytes(png(1, 1, 16, 2, b"\0" + struct.pack(">3H", 0, 32768, 65535)))
+    assert near(read_image(tmp_path / "rgb.png"), wanted, by=1)
+    (tmp_path / "rgba.png").write_bytes(png(1, 1, 16, 6, b"\0" + struct.pack(">4H", 0, 32768, 65535, 65535)))
+    assert near(read_image(tmp_path / "rgba.png"), wanted, by=1)
+    (tmp_path / "la.png").write_bytes(png(1, 1, 16, 4, b"\0" + struct.pack(">2H", 0, 32768)))
+    assert near(read_image(tmp_path / "la.png"), np.full((1, 1, 3), 127), by=1)
+
+
+def test_a_palette_may_be_transparent_in_part(tmp_path: Path) -> None:
+    """Each entry of a palette has its own alpha, which is laid over white."""
+    image = Pillow.fromarray(np.array([[0, 1, 2]], dtype=np.uint8), "P")
+    image.putpalette([0, 0, 0, 0, 0, 0, 0, 0, 0])
+    image.save(tmp_path / "x.png", transparency=bytes([0, 128, 255]))
+    assert near(read_image(tmp_path / "x.png"), np.array([[[255] * 3, [127] * 3, [0] * 3]]), by=1)
+
+
+def test_a_progressive_jpeg_is_read(tmp_path: Path) -> None:
+    """All of its scans count, so it comes as close as a baseline one."""
+    gradient = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)[..., None].repeat(3, axis=2)
+    Pillow.fromarray(gradient).save(tmp_path / "x.jpg", quality=95, progressive=True)
+    assert b"\xff\xc2" in (tmp_path / "x.jpg").read_bytes()
+    assert near(read_image(tmp_path / "x.jpg"), gradient, by=8)
+
+
+def test_print_s_inverted_cmyk_is_read(tmp_path: Path) -> None:
+    """Adobe stores ink where CMYK is meant, and the marker says so: white paper stays white."""
+    Pillow.new("CMYK", (8, 8), (0, 0, 0, 0)).save(tmp_path / "x.jpg", quality=95)
+    assert b"Adobe" in (tmp_path / "x.jpg").read_bytes()
+    assert near(read_image(tmp_path / "x.jpg"), np.full((8, 8, 3), 255), by=3)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_is_read(tmp_path: Path) -> None:
+    """AVIF files come close, where Pillow can decode them, and EXIF turns them too."""
+    red = np.full((16, 24, 3), (255, 0, 0), dtype=np.uint8)
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    Pillow.fromarray(red).save(tmp_path / "x.avif", quality=95, exif=exif)
+    assert near(read_image(tmp_path / "x.avif"), red.transpose(1, 0, 2), by=10)
+
+
+def test_avif_without_a_decoder_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Pillow has no AVIF the message names the remedy."""
+    decode_image(png(1, 1, 8, 0, b"\0\0"), "x.png")
+    monkeypatch.delitem(PIL.Image.OPEN, "AVIF", raising=False)
+    with pytest.raises(DataError, match=r"x\.avif: this Pillow cannot read AVIF\npip install"):
+        decode_image(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", "x.avif")
+
+
+def test_colour_profiles_are_ignored(tmp_path: Path) -> None:
+    """The same numbers with and without a profile are the same pixels."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    Pillow.fromarray(RED_OVER_BLUE).save(tmp_path / "x.png", icc_profile=profile)
+    assert b"iCCP" in (tmp_path / "x.png").read_bytes()
+    assert (read_image(tmp_path / "x.png") == RED_OVER_BLUE).all()
+
+
+def test_a_png_of_1_6_gigapixels_is_refused(tmp_path: Path) -> None:
+    """A whole and sound PNG of 40,000 x 40,000, in 200 KB, is refused by its size, and no pixel is unpacked."""
+    squeeze = zlib.compressobj(1)
+    rows = b"".join(squeeze.compress(bytes(5_001 * 1_000)) for _ in range(40)) + squeeze.flush()
+    whole = png(40_000, 40_000, 1, 0, b"")
+    place = whole.index(b"IDAT") - 4
+    chunk = b"IDAT" + rows
+    end = struct.pack(">I", len(rows)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"\0\0\0\0IEND\xaeB`\x82"
+    (tmp_path / "x.png").write_bytes(whole[:place] + end)
+    with pytest.raises(DataError, match=r"x\.png: 40000x40000 pixels, more than the limit of 178,956,970\n.*raise"):
+        read_image(tmp_path / "x.png")
+
+
+def test_the_limit_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment lowers and raises it, Pillow's own for the whole process notwithstanding."""
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 10)
+    Pillow.new("L", (20, 30)).save(tmp_path / "x.png")
+    assert read_image(tmp_path / "x.png").shape == (30, 20, 3)
+    monkeypatch.setenv("AUTOTUNE_MAX_PIXELS", "599")
+    with pytest.raises(DataError, match="20x30 pixels, more than the limit of 599"):
+        read_image(tmp_path / "x.png")
+    monkeypatch.setenv("AUTOTUNE_MAX_PIXELS", "1_000_000_000")
+    assert read_image(tmp_path / "x.png").shape == (30, 20, 3)
+    assert read_image(tmp_path / "x.png", max_pixels=600).shape == (30, 20, 3)
+
+
+@pytest.mark.parametrize("said", ["many", "-1", "0", "1.5", "²"])
+def test_a_limit_that_is_no_number_is_a_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """It is no broken image: the message names the variable."""
+    monkeypatch.setenv("AUTOTUNE_MAX_PIXELS", said)
+    Pillow.new("L", (2, 2)).save(tmp_path / "x.png")
+    with pytest.raises(UsageError, match="AUTOTUNE_MAX_PIXELS is"):
+        read_image(tmp_path / "x.png")
+
+
+def test_bytes_are_decoded_like_files(tmp_path: Path) -> None:
+    """Also from many threads at once; an error calls them by the name that is given."""
+    Pillow.fromarray(RED_OVER_BLUE).save(tmp_path / "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    found: list[np.ndarray] = []
+    threads = [threading.Thread(target=lambda: found.append(decode_image(content, "x"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert all((image == RED_OVER_BLUE).all() for image in found)
+    with pytest.raises(DataError, match=r"^pets\.zip: cats/1\.png: cannot be decoded"):
+        decode_image(content[:50], "pets.zip: cats/1.png")
+    with pytest.raises(DataError, match=r"^x: the file is empty$"):
+        decode_image(b"", "x")
+
+
+def test_decoded_images_become_pixels() -> None:
+    """An image that another library has decoded is made what a file's would be."""
+    assert image_pixels(Pillow.new("LA", (2, 1), (0, 0)), "x").tolist() == [[[255] * 3] * 2]
+    with pytest.raises(DataError, match="x: 32 bits a pixel"):
+        image_pixels(Pillow.new("F", (2, 1)), "x")
+
+
+def test_a_folder_or_a_circle_of_links_is_no_image(tmp_path: Path) -> None:
+    """The message names the path, whatever lies there."""
+    (tmp_path / "x.png").mkdir()
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    for name in ("x.png", "loop.png"):
+        with pytest.raises(DataError, match=rf"{name}: cannot be read: "):
+            read_image(tmp_path / name)

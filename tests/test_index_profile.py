@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from autotune.data import Item, Profile
+import numpy as np
+
+from autotune.data import DataSource, Image, Item, Profile
+from autotune.errors import DataError
 from autotune.index_cache import Look
 from autotune.index_profile import describe, listed, printable, profile
+from autotune.index_table import Table
 
 PLAIN = Profile(
     images=1200,
@@ -43,7 +48,7 @@ def test_what_was_left_out_is_said() -> None:
         absent={"val": ("dogs",)},
     )
     assert describe(worse)[4:] == [
-        "no val images of 'dogs'",
+        "no val images of 'dogs': balanced accuracy, macro F1 and AUROC are means without them",
         "copies: 1 image with copies; all copies of an image are on one side",
         "left out: 2 images with a copy or a group member on a locked side",
         "left out: 1 image whose copies bear different labels, e.g. a/1.png = b/2.png",
@@ -68,19 +73,29 @@ def test_every_text_can_be_printed() -> None:
     assert printable("été 🐈 \udce9") == "été 🐈 \\udce9"
 
 
+class Listed(DataSource):
+    """Items without images."""
+
+    def __init__(self, *labels: str) -> None:
+        self.labels = labels
+
+    def items(self) -> Iterator[Item]:
+        """One for each label."""
+        return (Item(key=str(i), label=label) for i, label in enumerate(self.labels))
+
+    def read(self, key: str) -> Image:
+        """There is none."""
+        raise DataError(key)
+
+
 def test_a_profile_counts_what_is_used() -> None:
     """Classes without images on a side are absent from it; an empty side is not mentioned."""
-
-    def seen(label: str, id: str, height: int, grey: bool = True) -> tuple[Item, Look]:
-        return Item(key=id, label=label), Look(stamp="", id=id, height=height, width=7, grey=grey)
-
-    found = profile(
-        {"train": [seen("a", "1", 3), seen("b", "2", 4), seen("b", "2", 4)], "val": [seen("a", "3", 9)], "test": []},
-        ["a", "b"],
-        conflicts=(),
-        broken=(),
-        dropped=0,
-    )
+    table = Table(Listed("a", "b", "b", "a", "a"), "place")
+    for number, (id, height) in enumerate([("1", 3), ("2", 4), ("2", 4), ("3", 9)]):
+        table.put(number, Look(stamp="", id=id, height=height, width=7, grey=True))
+    table.put(4, Look(stamp="", reason="gone"))
+    parts = {"train": np.array([0, 1, 2]), "val": np.array([3]), "test": np.array([], dtype=np.int64)}
+    found = profile(table, parts, conflicts=(), broken=table.broken(), dropped=0)  # type: ignore[arg-type]
     assert found == Profile(
         images=4,
         counts={"a": 2, "b": 2},
@@ -89,5 +104,6 @@ def test_a_profile_counts_what_is_used() -> None:
         width=(7, 7, 7),
         grey=True,
         copies=1,
+        broken=(("4", "gone"),),
         absent={"val": ("b",)},
     )

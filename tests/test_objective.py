@@ -19,12 +19,16 @@ SCORES = st.floats(allow_nan=True, allow_infinity=True)
     [
         ("accuracy", UP),
         ("log_loss", DOWN),
+        ("balanced_accuracy", Goal("balanced_accuracy", "maximize")),
+        ("macro_f1", Goal("macro_f1", "maximize")),
+        ("auroc", Goal("auroc", "maximize")),
+        ("cohen_kappa", Goal("cohen_kappa", "maximize")),
         ("auc:maximize", Goal("auc", "maximize")),
         ("latency_ms:minimize", Goal("latency_ms", "minimize")),
     ],
 )
 def test_directions_are_known_or_said(text, goal):
-    """The four common metrics have a direction; others say theirs."""
+    """The six common metrics have a direction; others say theirs."""
     assert Goal.of(text) == goal
 
 

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+import tracemalloc
 from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
+from numpy.typing import NDArray
+from PIL import Image
 
-from autotune.data import Side
+from autotune.builtin.folders import open_folder
+from autotune.data import DataSource, Item, Side
 from autotune.errors import UsageError
-from autotune.splitting import SIDES, Fractions, Member, position, split
+from autotune.indexing import index
+from autotune.splitting import SIDES, Columns, Fractions, Member, position, split, split_columns
 
 FRACTIONS = Fractions()
 TEST, VAL, SELECT, TRAIN = "0" * 16, "3" + "0" * 15, "4" + "8" * 15, "f" * 16  # on these sides by plain hash
@@ -196,3 +206,141 @@ def test_impossible_shares_are_refused(shares: dict[str, object], named: str) ->
     """A share that is no share is an error which names it."""
     with pytest.raises(UsageError, match=named):
         Fractions(**shares)  # type: ignore[arg-type]
+
+
+LOSSLESS = {"png": {}, "bmp": {}, "tiff": {"compression": "tiff_lzw"}, "webp": {"lossless": True, "exact": True}}
+
+
+def write(path: Path, number: int) -> None:
+    """Writes the picture of a number, in the format of the path's suffix, without loss."""
+    pixels = np.random.default_rng(number).integers(0, 256, (6, 7, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, **LOSSLESS[path.suffix[1:]])
+
+
+def found(folder: Path, cache: Path, source: DataSource | None = None) -> dict[Side, list[tuple[str, str]]]:
+    """Hash and key of every image of each side, of class folders or another source."""
+    made = index(source or open_folder(str(folder)), location=str(folder), fractions=FRACTIONS, cache=cache)
+    task, holdout = made.data.task, made.holdout
+    assert holdout.select is None
+    sides = {"train": task.train, "val": task.val, "test": holdout.test}
+    return {side: list(zip(part.ids, part.keys, strict=True)) for side, part in sides.items()}  # type: ignore[misc]
+
+
+COPIES = st.lists(
+    st.tuples(st.integers(0, 29), st.sampled_from(sorted(LOSSLESS)), st.sampled_from(["copy", "deeper/copy", "ä b"])),
+    max_size=12,
+    unique=True,
+)
+
+
+@settings(deadline=None, max_examples=20)
+@given(COPIES, st.integers(0, 10**6))
+def test_a_copy_in_any_lossless_format_never_straddles(copies: list[tuple[int, str, str]], seed: int) -> None:
+    """Renamed, moved within its class, or in another format, a copy is where its original is, and moves it nowhere."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "images")
+        for number in range(30):
+            write(folder / "ab"[number % 2] / f"{number}.png", seed + number)
+        before = found(folder, Path(name, "cache"))
+        for number, suffix, called in copies:
+            write(folder / "ab"[number % 2] / f"{called} {number}.{suffix}", seed + number)
+        after = found(folder, Path(name, "cache"))
+    assert sum(map(len, after.values())) == 30 + len(copies)
+    for side, images in before.items():
+        assert {id for id, _ in after[side]} == {id for id, _ in images}
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 10**6), st.integers(1, 30))
+def test_adding_files_to_whole_classes_moves_no_other(seed: int, more: int) -> None:
+    """Where both classes are on every side by their hashes alone, no file changes its side, whatever is added."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "images")
+        for number in range(80):
+            write(folder / "ab"[number % 2] / f"{number}.png", seed + number)
+        before = found(folder, Path(name, "cache"))
+        fractions = FRACTIONS.given(80)
+        plain = {
+            side: [key for id, key in images if fractions.side(position(id)) == side] for side, images in before.items()
+        }
+        assume(all(plain[side] == [key for _, key in before[side]] for side in before))
+        for number in range(more):
+            write(folder / "abc"[number % 3] / f"more {number}.png", seed + 10**7 + number)
+        write(folder / "c" / "first.png", seed + 2 * 10**7)
+        write(folder / "c" / "second.png", seed + 2 * 10**7 + 1)
+        after = found(folder, Path(name, "cache"))
+    for side, images in before.items():
+        assert set(images) <= set(after[side])
+
+
+class Grouped(DataSource):
+    """Pictures of which every so many are one patient's."""
+
+    def __init__(self, groups: list[int]) -> None:
+        self.groups = groups
+
+    def items(self) -> Iterator[Item]:
+        """Two classes, in turn."""
+        for number, group in enumerate(self.groups):
+            yield Item(key=str(number), label="ab"[number % 2], group=f"patient {group}")
+
+    def read(self, key: str) -> NDArray[np.uint8]:
+        """Random pixels."""
+        return np.random.default_rng(int(key)).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+
+
+def spread(groups: list[int]) -> bool:
+    """Whether each of the two classes has images in five groups or more."""
+    return min(len(set(groups[0::2])), len(set(groups[1::2]))) >= 5
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.integers(0, 20), min_size=80, max_size=120).filter(spread))
+def test_a_group_of_a_source_never_straddles(groups: list[int]) -> None:
+    """All images of one patient are on one side, and none is left out."""
+    with tempfile.TemporaryDirectory() as name:
+        sides = found(Path("grouped"), Path(name), Grouped(groups))
+    places: dict[int, set[str]] = defaultdict(set)
+    for side, images in sides.items():
+        for _, key in images:
+            places[groups[int(key)]].add(side)
+    assert all(len(some) == 1 for some in places.values())
+    assert sum(map(len, sides.values())) == len(groups)
+
+
+def test_columns_and_members_are_split_alike() -> None:
+    """Half a thousand grouped images in columns are on the sides of the same images as members."""
+    members = [
+        Member(id=hashed(i % 400), label="abc"[i % 3], group=f"g{i % 90}" if i % 4 else None) for i in range(500)
+    ]
+    columns = Columns.of(members)
+    shuffled = np.random.default_rng(0).permutation(500)
+    mixed = replace(
+        columns, ids=columns.ids[shuffled], labels=columns.labels[shuffled], groups=columns.groups[shuffled],
+        sides=columns.sides[shuffled],
+    )  # fmt: skip
+    assert split_columns(mixed, FRACTIONS).tolist() == split_columns(columns, FRACTIONS)[shuffled].tolist()
+    assert [SIDES[side] for side in split_columns(columns, FRACTIONS)] == split(members, FRACTIONS)
+
+
+def test_many_images_are_split_in_little_memory() -> None:
+    """A hundred thousand images, a tenth of them grouped, take less than 300 bytes each."""
+    rng = np.random.default_rng(0)
+    count = 100_000
+    columns = Columns(
+        ids=rng.integers(0, 2**64, count, dtype=np.uint64),
+        labels=rng.integers(0, 1000, count),
+        groups=np.where(rng.random(count) < 0.1, rng.integers(0, 500, count), -1),
+        sides=np.full(count, -1),
+        group_hashes=rng.integers(0, 2**64, 500, dtype=np.uint64),
+    )
+    tracemalloc.start()
+    try:
+        sides = split_columns(columns, FRACTIONS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 300 * count
+    shares = np.bincount(sides, minlength=4) / count
+    assert shares == pytest.approx([0.7, 0.1, 0.15, 0.05], abs=0.03)

@@ -96,7 +96,8 @@ def _standard_error(before: Probabilities, after: Probabilities, labels: Labels,
     differences = []
     for _ in range(RESAMPLES):
         rows = draw.integers(0, len(labels), len(labels))
-        differences.append(score(after[rows], labels[rows])[metric] - score(before[rows], labels[rows])[metric])
+        old, new = (score(model[rows], labels[rows], (metric,))[metric] for model in (before, after))
+        differences.append(new - old)
     return float(np.std(differences, ddof=1))
 
 

@@ -27,6 +27,8 @@ class Evaluation:
         balanced_accuracy: Mean accuracy over classes.
         macro_f1: Mean F1 over classes.
         log_loss: Mean negative log probability of the right class.
+        auroc: Mean area under the curve of each class against all others; 0.5 is chance.
+        cohen_kappa: Agreement beyond chance.
         per_class: Accuracy within every class that has test images.
         opened: How often this test set has been opened on this machine or in this study, this time included.
         model: The folder of the model.
@@ -42,6 +44,8 @@ class Evaluation:
     balanced_accuracy: float
     macro_f1: float
     log_loss: float
+    auroc: float
+    cohen_kappa: float
     per_class: Mapping[str, float]
     opened: int
     model: Path
@@ -147,6 +151,8 @@ def _evaluate(side: _TestSide, folder: Path, *, study: Path, cache: Path, named:
         balanced_accuracy=found["balanced_accuracy"],
         macro_f1=found["macro_f1"],
         log_loss=found["log_loss"],
+        auroc=found["auroc"],
+        cohen_kappa=found["cohen_kappa"],
         per_class={name: float(share) for name, share in by_class if not np.isnan(share)},
         opened=opened,
         model=folder,

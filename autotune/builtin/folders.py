@@ -5,30 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import unicodedata
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import autotune
 
-EXPECTED = (
-    "expected a folder for each class, as in DIR/cats/1.jpg and DIR/dogs/1.jpg, or these inside DIR/train, DIR/val "
-    f"and DIR/test; files ending in {' '.join(sorted(autotune.IMAGE_SUFFIXES))}"
-)
-
-_SIDES: dict[str, autotune.Side] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-_Parts: TypeAlias = tuple[str, ...]
+_OF_A_FILE = re.compile(r"[^/\\.]\.[A-Za-z0-9]{1,8}/*$")
 
 
 class FolderSource(autotune.DataSource):
@@ -40,13 +23,13 @@ class FolderSource(autotune.DataSource):
 
     Args:
         root: The folder.
-        max_pixels: A larger image is refused before it is decoded.
+        max_pixels: A larger image is refused before it is decoded; by default as `autotune.read_image` says.
 
     Raises:
         DataError: There is no such folder.
     """
 
-    def __init__(self, root: Path, *, max_pixels: int = autotune.MAX_PIXELS) -> None:
+    def __init__(self, root: Path, *, max_pixels: int | None = None) -> None:
         self.root = root
         self.max_pixels = max_pixels
         try:
@@ -54,9 +37,11 @@ class FolderSource(autotune.DataSource):
         except PermissionError as error:
             raise autotune.DataError(f"{root}: no permission to read it") from error
         except OSError as error:
-            raise autotune.DataError(f"{root}: no such folder", hint=_near(root) or EXPECTED) from error
+            raise autotune.DataError(
+                f"{root}: no such folder", hint=_near(root) or autotune.EXPECTED_FOLDERS
+            ) from error
         if not root.is_dir():
-            raise autotune.DataError(f"{root} is a file, not a folder of images", hint=EXPECTED)
+            raise autotune.DataError(f"{root} is a file, not a folder of images", hint=autotune.EXPECTED_FOLDERS)
 
     def items(self) -> Iterator[autotune.Item]:
         """Every image file with its class, and its side if the folders say it, by path.
@@ -64,29 +49,15 @@ class FolderSource(autotune.DataSource):
         Raises:
             DataError: No images, no class folders, one class only, a mixture of layouts, a folder that cannot be read.
         """
-        files = list(_files(self.root))
-        if not files:
-            raise autotune.DataError(f"{self.root}: no images in this folder", hint=EXPECTED)
-        tops = {parts[0] for parts in files if len(parts) > 1}
-        if not tops:
-            raise autotune.DataError(f"{self.root}: {len(files)} images, but no class folders", hint=EXPECTED)
-        sides = self._sides(tops, files)
-        depth = 2 if sides else 1
-        loose = [parts for parts in files if len(parts) <= depth]
-        if loose:
-            warnings.warn(
-                f"{self.root}: {len(loose)} images are in no class folder and are passed over, e.g. "
-                + _printable("/".join(loose[0])),
-                stacklevel=2,
-            )
-        for parts in files:
-            if len(parts) > depth:
-                label = self._label(parts[depth - 1])
-                yield autotune.Item(key="/".join(parts), label=label, side=sides[parts[0]] if sides else None)
+        yield from autotune.class_folders(list(_files(self.root)), str(self.root))
 
     def read(self, key: str) -> autotune.Image:
         """Decodes a file as `autotune.read_image` does."""
         return autotune.read_image(self.root / key, max_pixels=self.max_pixels)
+
+    def notes(self) -> Sequence[str]:
+        """That colour profiles are ignored."""
+        return (autotune.PROFILES_NOTE,)
 
     def stamp(self, key: str) -> str:
         """The file's size in bytes and its time of change in nanoseconds."""
@@ -96,65 +67,55 @@ class FolderSource(autotune.DataSource):
             raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
         return f"{status.st_size}-{status.st_mtime_ns}"
 
-    def _sides(self, tops: set[str], files: Sequence[_Parts]) -> dict[str, autotune.Side]:
-        """The side of each top folder, or nothing where top folders are classes."""
-        sides = {name: _SIDES[name.casefold()] for name in sorted(tops) if name.casefold() in _SIDES}
-        others = sorted(tops - set(sides))
-        classes = {name: {parts[1] for parts in files if parts[0] == name and len(parts) > 2} for name in tops}
-        trains = [name for name, side in sides.items() if side == "train"]
-        if others:
-            if len(sides) > 1 and any(classes[name] for name in trains):
-                raise autotune.DataError(
-                    f"{self.root}: {' and '.join(sides)} look like sides, but {others[0]!r} is beside them",
-                    hint=f"move {others[0]!r} away; the sides are train, val and test",
-                )
-            if len(tops) == 1:
-                hint = f"did you mean {self.root / others[0]}?" if classes[others[0]] else EXPECTED
-                raise autotune.DataError(f"{self.root}: one class only, {_printable(others[0])!r}", hint=hint)
-            return {}
-        if not trains:
-            raise autotune.DataError(f"{self.root}: {' and '.join(sides)}, but no train folder", hint=EXPECTED)
-        for name in trains:
-            if not classes[name]:
-                raise autotune.DataError(f"{self.root / name}: images, but no class folders", hint=EXPECTED)
-        return sides
-
-    def _label(self, name: str) -> str:
-        if _printable(name) != name:
-            raise autotune.DataError(
-                f"{self.root}: the folder name {_printable(name)!r} is not valid text",
-                hint="rename it: class names are written into reports and models",
-            )
-        # macOS writes accents as characters of their own; the same word must be the same class on every side.
-        return unicodedata.normalize("NFC", name)
+    def content(self, key: str) -> bytes:
+        """The file's bytes."""
+        try:
+            return (self.root / key).read_bytes()
+        except OSError as error:
+            raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
 
 
-def _files(root: Path) -> Iterator[_Parts]:
-    """The image files below a folder, as parts of their paths, in order."""
-    yield from _below(root, (), frozenset({_identity(root)}))
+def _files(root: Path) -> Iterator[str]:
+    """The image files below a folder, as paths relative to it, in order."""
+    yield from _below(str(root), "", frozenset({_identity(root)}))
 
 
-def _below(folder: Path, parts: _Parts, above: frozenset[tuple[int, int]]) -> Iterator[_Parts]:
+def _below(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
     try:
+        folders: set[str] = set()
+        names: list[str] = []
         with os.scandir(folder) as entries:
-            found = sorted(entries, key=lambda entry: entry.name)
-        for entry in found:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            # Names only: a million entries with their paths would need several times the memory.
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "__MACOSX":
+                    continue
+                if _is_folder(entry):
+                    folders.add(entry.name)
+                    names.append(entry.name)
+                elif _is_image(entry):
+                    names.append(entry.name)
+        names.sort()
+        for name in names:
+            if name not in folders:
+                yield prefix + name
                 continue
-            if os.path.isdir(entry.path):
-                identity = _identity(entry.path)
-                if identity not in above:
-                    yield from _below(Path(entry.path), (*parts, entry.name), above | {identity})
-            elif _is_image(entry):
-                yield (*parts, entry.name)
+            path = os.path.join(folder, name)
+            identity = _identity(path)
+            if identity not in above:
+                yield from _below(path, f"{prefix}{name}/", above | {identity})
     except PermissionError as error:
         raise autotune.DataError(f"{folder}: no permission to read this folder") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # A link's end has to be looked at; what else there is the listing itself says.
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     # A dead link counts, so that it is reported as broken; a pipe or a device does not.
     known = os.path.splitext(entry.name)[1].lower() in autotune.IMAGE_SUFFIXES
-    return known and (os.path.isfile(entry.path) or entry.is_symlink())
+    return known and (entry.is_symlink() or entry.is_file(follow_symlinks=False))
 
 
 def _identity(path: str | Path) -> tuple[int, int]:
@@ -177,8 +138,16 @@ def _printable(text: str) -> str:
 
 
 def accepts(location: str) -> bool:
-    """Whether a location is a path: it exists, or it is written like one."""
+    """Whether a location is a folder's path: there is such a folder, or it is written like one.
+
+    A path that ends like a file's is left to those who read such files.
+    """
     path = os.path.expanduser(location)
+    if os.path.isdir(path):
+        return True
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in autotune.IMAGE_SUFFIXES and _OF_A_FILE.search(path):
+        return False
     if os.path.exists(path):
         return True
     return not _SCHEME.match(location) and (any(c in location for c in "/\\") or location.startswith(("~", ".")))

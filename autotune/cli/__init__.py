@@ -20,6 +20,7 @@ import click  # noqa: E402
 COMMANDS = {
     "search": "Search for the best fine-tuned model of your images.",
     "improve": "Fine-tune a model that is already trained, and say whether it became better.",
+    "check": "Check images before a search: broken, copied, oddly sized, wrongly labelled.",
     "init": "Write a commented study.toml for your images.",
     "show": "Show what a search would do: the resolved plan and its space.",
     "lr-find": "Look for a learning rate by a range test.",

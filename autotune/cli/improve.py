@@ -14,6 +14,7 @@ from autotune.cli import STARTED, options, terminal
 @click.argument("data")
 @click.argument("words", metavar="[KEY=VALUE]...", nargs=-1)
 @options.budget_options
+@options.metric_option
 @options.cache_size_option
 @options.runs_option
 @options.json_option
@@ -25,6 +26,7 @@ def command(
     time: str | None,
     trials: str | None,
     name: str | None,
+    metric: str | None,
     cache_size: str | None,
     runs: str,
     as_json: bool,
@@ -39,7 +41,7 @@ def command(
     from autotune.reporting import messages, planned
     from autotune.reporting.live import Live, Looking
 
-    assigned = options.assignments(words, time=time, trials=trials, name=name, cache_size=cache_size)
+    assigned = options.assignments(words, time=time, trials=trials, name=name, metric=metric, cache_size=cache_size)
     prepared = improving.prepare(model, data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
         click.echo(planned.opening(prepared.plan))

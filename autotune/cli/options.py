@@ -37,6 +37,12 @@ def budget_options(function: F) -> F:
     return function
 
 
+metric_option = click.option(
+    "--metric",
+    help="What is optimised on the validation images: accuracy, which is the default, balanced_accuracy, macro_f1, "
+    "log_loss, auroc or cohen_kappa.",
+)
+
 cache_size_option = click.option(
     "--cache-size", help="Disk for what is computed once, e.g. 20GB; by default a tenth of the free disk."
 )
@@ -65,6 +71,12 @@ def split_data(words: tuple[str, ...]) -> tuple[str | tuple[str, ...] | None, tu
 
     One place is text, several are a tuple, none is None.
     """
-    count = next((i for i, word in enumerate(words) if "=" in word and not Path(word).exists()), len(words))
+    count = next((i for i, word in enumerate(words) if _assigns(word)), len(words))
     places = words[:count]
     return (places[0] if count == 1 else places or None), words[count:]
+
+
+def _assigns(word: str) -> bool:
+    """Whether a word is a ``key=value``, and neither a path nor a place with options, ``SCHEME:NAME:OPTION=VALUE``."""
+    key, equals, _ = word.partition("=")
+    return bool(equals) and ":" not in key and not Path(word).exists()

@@ -12,6 +12,7 @@ from autotune.cli import STARTED, options, terminal
 @click.command(short_help="Search for the best fine-tuned model.")
 @click.argument("words", metavar="[DATA]... [KEY=VALUE]...", nargs=-1)
 @options.budget_options
+@options.metric_option
 @options.learn_from_option
 @options.cache_size_option
 @options.runs_option
@@ -22,6 +23,7 @@ def command(
     time: str | None,
     trials: str | None,
     name: str | None,
+    metric: str | None,
     learn_from: str | None,
     cache_size: str | None,
     runs: str,
@@ -30,8 +32,9 @@ def command(
 ) -> None:
     """Search for the best fine-tuned model of your images.
 
-    DATA is a folder with one folder of images a class, a name such as digits, or a study.toml. Several folders or
-    names are several tasks, which trainer=multitask trains on one backbone.
+    DATA is a folder with one folder of images a class, an archive of such folders (.zip, .tar, .tar.gz), a table of
+    paths and labels (.csv, .parquet), a name such as digits, torchvision:CIFAR10 or hf:PATH (`autotune plugins` lists
+    them), or a study.toml. Several places are several tasks, which trainer=multitask trains on one backbone.
     KEY=VALUE sets any key of study.toml: metric=balanced_accuracy, backbones=['timm/resnet18'],
     fixed.lr=0.001, space.drop.high=0.3, img_size=96.
 
@@ -43,7 +46,7 @@ def command(
 
     data, rest = options.split_data(words)
     assigned = options.assignments(
-        rest, time=time, trials=trials, name=name, learn_from=learn_from, cache_size=cache_size
+        rest, time=time, trials=trials, name=name, metric=metric, learn_from=learn_from, cache_size=cache_size
     )
     plan = searching.prepare(data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):

@@ -10,6 +10,7 @@ from autotune.cli import options, terminal
 @click.command(short_help="Show what a search would do.")
 @click.argument("words", metavar="[DATA]... [KEY=VALUE]...", nargs=-1)
 @options.budget_options
+@options.metric_option
 @options.learn_from_option
 @options.runs_option
 @options.json_option
@@ -18,6 +19,7 @@ def command(
     time: str | None,
     trials: str | None,
     name: str | None,
+    metric: str | None,
     learn_from: str | None,
     runs: str,
     as_json: bool,
@@ -31,7 +33,7 @@ def command(
     from autotune.reporting.live import Looking
 
     data, rest = options.split_data(words)
-    assigned = options.assignments(rest, time=time, trials=trials, name=name, learn_from=learn_from)
+    assigned = options.assignments(rest, time=time, trials=trials, name=name, metric=metric, learn_from=learn_from)
     plan = searching.prepare(data, assigned, runs=runs, progress=Looking())
     if as_json:
         terminal.show_json(planned.plan_record(plan))

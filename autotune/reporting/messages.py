@@ -93,7 +93,7 @@ def evaluation(found: Evaluation) -> str:
         f"{of_task}{found.n:,} test images, model {found.model}{averaged}",
         f"  accuracy {found.accuracy:.4f} (95 % interval {low:.4f} .. {high:.4f})",
         f"  balanced accuracy {found.balanced_accuracy:.4f}, macro F1 {found.macro_f1:.4f}, "
-        f"log loss {found.log_loss:.4f}",
+        f"log loss {found.log_loss:.4f}, AUROC {found.auroc:.4f}, Cohen's kappa {found.cohen_kappa:.4f}",
         plain(["class", "accuracy"], rows),
         f"this test set has been opened {times}",
     ]

@@ -19,7 +19,7 @@ def opening(plan: Plan) -> str:
     budget = [duration(config.time)] if config.time else []
     budget += [f"{config.trials} trials"] if config.trials else []
     lines = [f"data: {plan.dataset.location}"]
-    lines += [f"  {line}" for line in described(plan.dataset)]
+    lines += [f"  {line}" for line in (*described(plan.dataset), *config.made.get("near", ()))]
     lines.append(f"study: {plan.path}, {' and '.join(budget) or 'no end'}")
     lines += [f"  {line}" for line in plan.reasons]
     return "\n".join(lines)

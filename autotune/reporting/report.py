@@ -149,7 +149,7 @@ def _improved(study: Study) -> str:
 def _chosen(study: Study) -> str:
     made: Mapping[str, Any] = study.config.get("made") or {}
     blocks = []
-    if found := _lines(made.get("found")):
+    if found := [*_lines(made.get("found")), *_lines(made.get("near"))]:
         blocks.append("## Data\n\n" + "\n".join(found))
     if reasons := _lines(made.get("reasons")):
         blocks.append("## What was chosen, and why\n\n" + "\n".join(reasons))

@@ -11,6 +11,7 @@ import numpy as np
 
 from autotune.data import DataSource
 from autotune.errors import DataError
+from autotune.headers import read_header
 from autotune.specs import DataSourceSpec
 from autotune.testing.contract import promise
 
@@ -68,6 +69,18 @@ def check_reads(case: DataSourceCase) -> None:
         promise(isinstance(stamp, str) and stamp == again.stamp(item.key), f"{item.key}: the stamp {stamp!r} changes")
 
 
+def check_content(case: DataSourceCase) -> None:
+    """Where it hands out the bytes of a file, they are those of a whole image, the same each time."""
+    source, again = case.open(), case.open()
+    for item in list(source.items())[: case.look]:
+        content = source.content(item.key)
+        if content is None:
+            continue
+        problem = read_header(content).problem if isinstance(content, bytes) else f"it is {type(content).__name__}"
+        promise(problem is None, f"{item.key}: the content is not the bytes of an image: {problem}")
+        promise(content == again.content(item.key), f"{item.key}: a second reading gives other bytes")
+
+
 def check_missing(case: DataSourceCase) -> None:
     """An image that is not there is a `DataError`."""
     key = "no/such image"
@@ -86,6 +99,7 @@ DATA_SOURCE_CHECKS: Sequence[Callable[[DataSourceCase], None]] = (
     check_accepts,
     check_items,
     check_reads,
+    check_content,
     check_missing,
 )
 """All of them."""
@@ -121,6 +135,10 @@ class DataSourceSuite:
     def test_reads(self, tmp_path: Path) -> None:
         """It decodes to uint8 [H, W, 3]."""
         check_reads(self.case(tmp_path))
+
+    def test_content(self, tmp_path: Path) -> None:
+        """Where it hands out the bytes of a file, they are those of a whole image."""
+        check_content(self.case(tmp_path))
 
     def test_missing(self, tmp_path: Path) -> None:
         """An image that is not there is a `DataError`."""

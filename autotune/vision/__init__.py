@@ -38,6 +38,11 @@ if TYPE_CHECKING:
         pick_device as pick_device,
     )
     from autotune.vision.digests import weights_digest as weights_digest
+    from autotune.vision.doubts import (
+        cross_fitted as cross_fitted,
+        frozen_features as frozen_features,
+        pixel_features as pixel_features,
+    )
     from autotune.vision.freezing import (
         Partition as Partition,
         freeze as freeze,
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
+    from autotune.vision.imbalance import BalancedLoss as BalancedLoss, Balancing as Balancing
     from autotune.vision.linear_probe import fit_linear as fit_linear
     from autotune.vision.loop import (
         Trained as Trained,
@@ -92,10 +98,12 @@ _HOMES = {
     "decoded": "evaluation_view to_array",
     "device": "Placement is_out_of_memory memory_named pick_device",
     "digests": "weights_digest",
+    "doubts": "cross_fitted frozen_features pixel_features",
     "freezing": "Partition freeze require_gradients train_mode",
     "headplans": "HeadPlan",
     "heads": "build_module",
     "images": "Feed Images normalise",
+    "imbalance": "BalancedLoss Balancing",
     "linear_probe": "fit_linear",
     "loop": "Trained evaluate train_epoch train_step",
     "manyheads": "ManyHeads Rows",

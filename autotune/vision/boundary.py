@@ -14,7 +14,7 @@ from autotune.vision.arrays import ArrayCache, Arrays, NoRoom, fingerprint
 from autotune.vision.costs import Keeping, Rung, depths, measure, worth_keeping
 from autotune.vision.cuts import Cut, Cuts
 from autotune.vision.device import Placement
-from autotune.vision.images import Images, shuffled
+from autotune.vision.images import Images
 from autotune.vision.mixing import Inputs
 
 VERSION = 1
@@ -254,7 +254,7 @@ class BoundaryFeed:
                 for pixels, targets in images.epoch(epoch, batch_size, start=start):
                     yield self.boundaries.live(self.cut, pixels), targets
             return
-        parts = shuffled(len(self), batch_size, images.seed, epoch)[start:]
+        parts = images.order(epoch, batch_size)[start:]
         on_device = torch.split(images.placement.tensor(torch.cat(list(parts))), [len(part) for part in parts])
         for inputs, part in zip(self._batches(view, parts), on_device, strict=True):
             yield inputs, self.targets[part]

@@ -57,16 +57,22 @@ class ImageByImage:
         self.placement = placement
         self._draws = _Draws(split, policy, img_size, placement.workers)
 
-    def batches(self, parts: Sequence[torch.Tensor], seed: Callable[[int], int]) -> Iterator[torch.Tensor]:
+    def batches(
+        self, parts: Sequence[torch.Tensor], rows: Sequence[torch.Tensor], seed: Callable[[int], int]
+    ) -> Iterator[torch.Tensor]:
         """Views uint8 [B, 3, S, S] of the images of each part.
 
         Args:
             parts: Indices, int64 [B] each.
-            seed: The seed of an image's draw, by its index.
+            rows: What each image's draw is made from, int64 [B] each.
+            seed: The seed of a draw, by its row.
         """
         loader: DataLoader[torch.Tensor] = DataLoader(
             self._draws,
-            batch_sampler=[[(seed(i), i) for i in part.tolist()] for part in parts],
+            batch_sampler=[
+                [(seed(r), i) for r, i in zip(row.tolist(), part.tolist(), strict=True)]
+                for row, part in zip(rows, parts, strict=True)
+            ],
             num_workers=self.placement.workers,
             pin_memory=self.placement.is_cuda,
             collate_fn=torch.stack,

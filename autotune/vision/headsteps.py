@@ -1,9 +1,9 @@
 """The arithmetic of training several linear heads at once on one batch of frozen features.
 
 The gradient of the softmax cross-entropy is written down, so that no graph is recorded: with probabilities p,
-targets t and features x it is ``(p - t) x' / batch`` for the weights. The bias is one more column of the weights,
-which reads a feature that is always 1. The updates are those of `torch.optim.AdamW` (Loshchilov and Hutter 2019,
-arXiv:1711.05101) and `torch.optim.SGD` with Nesterov's momentum; the bias never decays.
+targets t and features x it is ``(p - t) x' / batch`` for the weights, times what the image's class counts. The bias is
+one more column of the weights, which reads a feature that is always 1. The updates are those of `torch.optim.AdamW`
+(Loshchilov and Hutter 2019, arXiv:1711.05101) and `torch.optim.SGD` with Nesterov's momentum; the bias never decays.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Scratch:
         odds: As many.
         features: Features an image, without the bias's.
         bias: 1 where the heads have a bias, else 0.
+        weights: What an image of each class counts, float32 [C], or None.
+        shift: What is added to each class's logits in training, float32 [C], or None.
     """
 
     grad: torch.Tensor
@@ -59,6 +61,8 @@ class Scratch:
     odds: torch.Tensor
     features: int
     bias: int
+    weights: torch.Tensor | None = None
+    shift: torch.Tensor | None = None
 
 
 class HeadGroup:
@@ -154,8 +158,12 @@ class HeadGroup:
             logits.mul_(self.scale)
         else:
             torch.mm(self.weight.view(-1, self.width), inputs.t(), out=logits.view(-1, size))
+        if self.scratch.shift is not None:
+            logits.add_(self.scratch.shift.view(1, -1, 1))
         torch.softmax(logits, 1, out=odds)
         odds.sub_(self.floor).scatter_add_(1, labels.view(1, 1, size).expand_as(peak), peak)
+        if self.scratch.weights is not None:
+            odds.mul_(self.scratch.weights[labels])
         if self.drops:
             odds.mul_(self.scale)
             torch.baddbmm(self.grad, odds, kept, beta=0, alpha=1 / size, out=self.grad)

@@ -18,6 +18,7 @@ from autotune.vision.arrays import ArrayCache
 from autotune.vision.decoded import VERSION, digest, evaluated, sources
 from autotune.vision.device import Placement
 from autotune.vision.drawing import ImageByImage
+from autotune.vision.imbalance import Draws, in_batches
 from autotune.vision.seeds import derive
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Feed(Protocol):
         """Number of samples."""
 
     def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
-        """Inputs [N, ...] and targets, every sample once, in an order that depends on seed and epoch.
+        """Inputs [N, ...] and targets, as many samples as there are, in an order that depends on seed and epoch.
 
         Targets are labels int64 [N], or float32 [N, C] where samples have probabilities for labels.
         """
@@ -76,7 +77,7 @@ def shuffled(count: int, batch_size: int, seed: int, epoch: int) -> Sequence[tor
     Batches differ in size by at most one, so that none is too small for batch statistics.
     """
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
-    return torch.tensor_split(order, -(-count // batch_size))
+    return in_batches(order, batch_size)
 
 
 def _always() -> bool:
@@ -102,6 +103,9 @@ class Images:
         views: How many views of each image are drawn once and then walked through, epoch by epoch; they are the same
             in every trial. 0 draws afresh in every epoch.
         soft: Probabilities float32 [N, C] to train on instead of the split's labels; None takes the labels.
+        power: How evenly classes are drawn, from 0, every image once an epoch, to 1, every class equally often; see
+            `autotune.vision.Balancing`. An image that comes twice in an epoch is drawn by the policy twice, unless
+            its views are fixed.
         cache: Where decoded images are kept and shared; None keeps them in memory.
         keep_going: Asked while images are decoded ahead; see `autotune.Run.stop`.
         note: Keeps a line with the trial.
@@ -120,6 +124,7 @@ class Images:
         policy: AugmentationSpec | None = None,
         views: int = 0,
         soft: npt.NDArray[np.float32] | None = None,
+        power: float = 0.0,
         cache: ArrayCache | None = None,
         keep_going: Callable[[], bool] = _always,
         note: Callable[[str], None] = _unheard,
@@ -127,6 +132,7 @@ class Images:
         self.split, self.preprocess, self.placement, self.seed = split, preprocess, placement, seed
         self.policy = policy if policy is not None and policy.name != UNVARIED else None
         self.views = views
+        self._draws = Draws(split.labels, power=power, seed=seed) if power else None
         self.digest = digest(split)
         self._digests: dict[int, str] = {}
         self.targets = torch.from_numpy(split.labels if soft is None else soft)
@@ -171,18 +177,27 @@ class Images:
     def epoch(
         self, epoch: int, batch_size: int, *, start: int = 0
     ) -> Iterator[tuple[tuple[torch.Tensor], torch.Tensor]]:
-        """The side once, normalised, in an order and with views that depend on the seed and the epoch only.
+        """As many images as there are, normalised, with views and in an order that depend on seed and epoch only.
 
         Args:
             epoch: Which pass over the side.
             batch_size: Images in a batch, at most.
             start: How many batches are left out, for what goes on in the middle of a pass.
         """
-        parts = shuffled(len(self), batch_size, self.seed, epoch)[start:]
-        fresh = self._drawn(parts, self.seed, "view", epoch)
+        parts = self.order(epoch, batch_size)
+        # What a draw is made from: the image's place, or, where one comes several times, the place in the epoch.
+        rows = parts if self._draws is None else in_batches(torch.arange(len(self)), batch_size)
+        parts, rows = parts[start:], rows[start:]
+        fresh = self._drawn(parts, rows, self.seed, "view", epoch)
         batches = self._view(epoch % self.views, parts) if self.views else fresh
         for inputs, part in zip(batches, parts, strict=True):
             yield inputs, self.placement.tensor(self.targets[part])
+
+    def order(self, epoch: int, batch_size: int) -> Sequence[torch.Tensor]:
+        """The images of each batch of an epoch, int64 [B] on the CPU."""
+        if self._draws is None:
+            return shuffled(len(self), batch_size, self.seed, epoch)
+        return in_batches(self._draws.epoch(epoch), batch_size)
 
     def plain(self) -> Iterator[tuple[torch.Tensor]]:
         """The side once, normalised, in its own order, as evaluation sees it."""
@@ -210,12 +225,14 @@ class Images:
 
     def _view(self, v: int, parts: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor]]:
         # The same in every trial, so that what is computed from it is too.
-        return self._drawn(parts, 0, "view", self.policy.name if self.policy else UNVARIED, v)
+        return self._drawn(parts, parts, 0, "view", self.policy.name if self.policy else UNVARIED, v)
 
-    def _drawn(self, parts: Sequence[torch.Tensor], seed: int, *purpose: object) -> Iterator[tuple[torch.Tensor]]:
-        """One draw of the policy for every image; the seed and its purpose decide it."""
+    def _drawn(
+        self, parts: Sequence[torch.Tensor], rows: Sequence[torch.Tensor], seed: int, *purpose: object
+    ) -> Iterator[tuple[torch.Tensor]]:
+        """One draw of the policy for every image of each part; its row, the seed and the purpose decide it."""
         if self._each is not None:
-            for images in self._each.batches(parts, lambda i: derive(seed, *purpose, i)):
+            for images in self._each.batches(parts, rows, lambda row: derive(seed, *purpose, row)):
                 yield (normalise(self.placement.tensor(images), self.preprocess),)
             return
         if self._draw is None:
@@ -225,8 +242,8 @@ class Images:
         table = torch.rand(
             len(self), self._draw.numbers, generator=torch.Generator().manual_seed(derive(seed, *purpose))
         )
-        for (pixels, sizes), part in zip(self._read(self._sources.rows, parts), parts, strict=True):
-            views = self._draw(self.placement.tensor(pixels), table[part], sizes.long())
+        for (pixels, sizes), row in zip(self._read(self._sources.rows, parts), rows, strict=True):
+            views = self._draw(self.placement.tensor(pixels), table[row], sizes.long())
             yield (normalise(views, self.preprocess),)
 
     def _unvaried(self, parts: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor]]:

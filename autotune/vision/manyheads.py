@@ -13,6 +13,7 @@ from autotune.errors import CheckpointError
 from autotune.vision.headplans import Dice, HeadPlan
 from autotune.vision.headsteps import Head, HeadGroup, Scratch
 from autotune.vision.images import shuffled
+from autotune.vision.imbalance import Balancing
 from autotune.vision.seeds import derive
 from autotune.vision.state import MEAN, MODEL, OPTIMIZER
 
@@ -45,12 +46,21 @@ class ManyHeads:
         plans: How each head is trained.
         starts: Where each head starts, all of one shape: copied, never changed here.
         device: Where to train.
+        balancing: Of the classes, for all heads alike; its draws are `train_epoch`'s order.
     """
 
     def __init__(
-        self, plans: Sequence[HeadPlan], starts: Sequence[torch.nn.Linear], device: str | torch.device
+        self,
+        plans: Sequence[HeadPlan],
+        starts: Sequence[torch.nn.Linear],
+        device: str | torch.device,
+        balancing: Balancing | None = None,
     ) -> None:
         self.device = torch.device(device)
+        balancing = balancing or Balancing()
+        self._weights, self._shift = (
+            None if tensor is None else tensor.to(self.device) for tensor in (balancing.weights, balancing.shift)
+        )
         self.classes, self.features = starts[0].weight.shape
         self.bias = starts[0].bias is not None
         self.width = -(-(self.features + 1) // ALIGNED) * ALIGNED
@@ -86,6 +96,7 @@ class ManyHeads:
         batch_size: int,
         seed: int,
         keep_going: Callable[[], bool],
+        order: Sequence[torch.Tensor] | None = None,
     ) -> int:
         """Trains every head for one pass over the features; the device is never waited for.
 
@@ -96,11 +107,12 @@ class ManyHeads:
             batch_size: Images a step.
             seed: Everything random derives from it.
             keep_going: Asked after every batch.
+            order: The images of each batch, int64 [B] on the CPU, the largest first; None shuffles all by the seed.
 
         Returns:
             Images seen, fewer than all if it was stopped.
         """
-        drawn = shuffled(len(labels), batch_size, seed, epoch)
+        drawn = shuffled(len(labels), batch_size, seed, epoch) if order is None else order
         parts = torch.split(torch.cat(list(drawn)).to(self.device), [len(part) for part in drawn])
         self._group(len(parts[0]))
         drops = any(group.drops for group in self._groups)
@@ -257,6 +269,8 @@ class ManyHeads:
             odds=rooms[4],
             features=self.features,
             bias=int(self.bias),
+            weights=self._weights,
+            shift=self._shift,
         )
         self._groups = [HeadGroup(heads, scratch) for heads in listed]
         self._batch = batch

@@ -81,8 +81,17 @@ def test_metrics_that_are_no_means_are_bootstrapped(labels, metric):
     assert found.interval == pytest.approx(accuracy.interval, abs=0.01)
 
 
+def test_agreement_beyond_chance_is_stretched_accuracy(labels):
+    """With three classes of equal size kappa, and its interval, is half as wide again as accuracy's."""
+    old, new = answers(labels, np.arange(1500) % 10 > 1), answers(labels, np.arange(1500) % 10 > 0)
+    kappa, accuracy = (compare(old, new, labels, Goal.of(metric)) for metric in ("cohen_kappa", "accuracy"))
+    assert kappa.difference == pytest.approx(1.5 * accuracy.difference)
+    assert kappa.interval == pytest.approx([1.5 * end for end in accuracy.interval], abs=0.01)
+    assert compare(old, new, labels, Goal.of("auroc")).better
+
+
 def test_a_trainers_own_metric_cannot_be_compared(labels):
-    """Only the four metrics that are computed here can be compared."""
+    """Only the metrics that are computed here can be compared."""
     same = answers(labels, labels == labels)
     with pytest.raises(autotune.UsageError, match="dice"):
         compare(same, same, labels, Goal.of("dice:maximize"))

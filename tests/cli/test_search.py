@@ -55,6 +55,16 @@ def test_the_winner_can_be_repeated(call, folder):
     assert said.json["best"]["trial"]["value"] == best["trial"]["value"]
 
 
+def test_a_metric_is_an_option(call):
+    """``--metric`` is the key metric; one that nobody knows is refused, and near names are told."""
+    said = call("search", "digits", *TOY, "--trials", "1", "--metric", "macro_f1", "--json", "--quiet")
+    assert said.code == 0, said.err
+    assert said.json["metric"] == "macro_f1"
+    wrong = call("search", "digits", *TOY, "--metric", "macro_f")
+    assert wrong.code == 2
+    assert "did you mean 'macro_f1'" in wrong.err
+
+
 def test_a_drafted_study_runs(call):
     """``init`` then ``search study.toml key=value`` is a whole search."""
     tiny_folder(Path("images"))

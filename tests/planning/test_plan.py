@@ -19,6 +19,23 @@ def test_the_folder_is_named_after_the_data(images, plugins, runs, monkeypatch, 
     assert name_for(".") == "my-pets"
 
 
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [("Pets.zip", "pets"), ("pets.tar.gz", "pets"), ("my.pets.csv", "my.pets"), ("folder.d", "folder.d")],
+)
+def test_the_ending_of_a_file_is_no_part_of_the_name(tmp_path, place, name):
+    """Archives and tables give their plain names, folders their whole ones."""
+    path = tmp_path / place
+    path.mkdir() if place == "folder.d" else path.touch()
+    assert name_for(str(path)) == name
+
+
+def test_the_options_of_a_place_are_no_part_of_the_name():
+    """``SCHEME:NAME:OPTION=VALUE`` is called NAME."""
+    assert name_for("torchvision:EMNIST:split=letters:root=/data/sets") == "emnist"
+    assert name_for("hf:acme/pets:label=kind") == "pets"
+
+
 def test_a_plan_has_looked_everything_up(images, plugins, runs, make):
     """Candidates, space, presets and first recipes are objects; nothing is written yet."""
     plan = make(images, plugins, runs, "trials=3")

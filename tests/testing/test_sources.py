@@ -77,6 +77,13 @@ class Crashing(MemorySource):
         return self.images[int(key)]
 
 
+class Headless(MemorySource):
+    """Hands out bytes that are no image."""
+
+    def content(self, key):
+        return self.images[0].tobytes()
+
+
 class Inventing(MemorySource):
     """Has an image for every key."""
 
@@ -104,6 +111,7 @@ def case(source=MemorySource, accepts=lambda location: location == "mem", labels
         (case(Grey), "check_reads", "not .H, W, 3"),
         (case(Bright), "check_reads", "must be uint8"),
         (case(Noisy), "check_reads", "other pixels"),
+        (case(Headless), "check_content", "not the bytes of an image"),
         (case(Crashing), "check_missing", "no autotune.DataError"),
         (case(Inventing), "check_missing", "returns"),
         (case(lambda *_: 3), "check_items", "no autotune.DataSource"),

@@ -23,11 +23,40 @@ def test_scores_of_a_known_table():
 
 
 def test_a_class_without_images_does_not_count():
-    """Balanced accuracy and macro F1 are those of the classes that are there."""
+    """Balanced accuracy, macro F1 and AUROC are those of the classes that are there."""
     probabilities = np.eye(3, dtype=np.float32)[[0, 1, 1]]
     scores = score(probabilities, np.array([0, 1, 1]))
     assert scores["balanced_accuracy"] == 1.0
     assert scores["macro_f1"] == 1.0
+    assert scores["auroc"] == 1.0
+
+
+@pytest.mark.parametrize(("said", "kappa"), [([0, 0, 0], 0.0), ([0, 1, 0], 0.0)])
+def test_one_class_alone_is_told_apart_from_nothing(said, kappa):
+    """Where all images are of one class there is no order and no agreement beyond chance, and no score is nan."""
+    scores = score(np.eye(3, dtype=np.float32)[said], np.array([0, 0, 0]))
+    assert (scores["auroc"], scores["cohen_kappa"]) == (0.5, kappa)
+    assert all(math.isfinite(value) for value in scores.values())
+
+
+def test_scores_that_are_wanted_are_told_in_their_order():
+    """Only the named scores are there, each as among all."""
+    rows, labels = np.random.default_rng(0).dirichlet(np.ones(3), 30).astype(np.float32), np.arange(30) % 3
+    whole = score(rows, labels)
+    assert list(score(rows, labels, ("auroc", "accuracy")).items()) == [
+        ("auroc", whole["auroc"]), ("accuracy", whole["accuracy"]),
+    ]  # fmt: skip
+    assert list(score(np.full((2, 2), np.nan, np.float32), np.array([0, 1]), ("auroc",))) == ["auroc"]
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_two_classes_have_the_area_of_either(levels):
+    """With two classes AUROC is scikit-learn's of the second, ties between equal probabilities included."""
+    rng = np.random.default_rng(levels)
+    chance = (rng.integers(0, levels, 300) / np.float32(levels)).astype(np.float32)
+    labels = (rng.random(300) < chance).astype(np.int64)
+    found = score(np.stack([1 - chance, chance], axis=1), labels)["auroc"]
+    assert found == pytest.approx(sk.roc_auc_score(labels, chance), abs=1e-6)
 
 
 def test_what_is_not_a_number_has_no_score():
@@ -53,6 +82,8 @@ def test_scores_are_scikit_learns(seed):
         "balanced_accuracy": recalls.mean(),
         "macro_f1": sk.f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0),
         "log_loss": sk.log_loss(labels, rows, labels=np.arange(6)),
+        "auroc": np.mean([sk.roc_auc_score(labels == label, probabilities[:, label]) for label in present]),
+        "cohen_kappa": sk.cohen_kappa_score(labels, predicted),
     }
     assert score(probabilities, labels) == pytest.approx(expected, rel=1e-9)
 

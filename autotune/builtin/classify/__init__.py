@@ -33,7 +33,7 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
             summary="Fine-tunes a pretrained backbone: the head, then as many of its top blocks as the recipe says.",
             recipe=ClassifyRecipe,
             build=_build,
-            metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss"),
+            metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "auroc", "cohen_kappa"),
             batch=heads_at_once,
             same=SAME,
             device=_device,

@@ -24,6 +24,8 @@ SAME = (
     "cache_dtype",
     "head_epochs",
     "keep_head",
+    "imbalance",
+    "imbalance_power",
 )
 
 

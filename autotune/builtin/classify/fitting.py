@@ -19,6 +19,7 @@ from autotune.vision import (
     ArrayCache,
     Asking,
     Average,
+    Balancing,
     Boundaries,
     BoundaryFeed,
     BoundaryRows,
@@ -84,6 +85,7 @@ class Fitting:
         self.module = self.placement.module(module).eval()
         self.partition = freeze(self.module, self.backbone, self.openings.most, recipe.unfreeze_where)
         self.preprocess = preprocess_for(self.backbone, recipe.img_size, task)
+        self.balancing = Balancing.of(recipe.imbalance, recipe.imbalance_power, task.train.labels, len(task.classes))
         cache = ArrayCache(run.cache, run.cache_limit)
         policy = run.augmentations[recipe.augment]
         shared: dict[str, Any] = {"cache": cache, "keep_going": self.asking, "note": run.note}
@@ -95,6 +97,7 @@ class Fitting:
             policy=policy,
             views=recipe.views,
             soft=task.train.soft,
+            power=self.balancing.power,
             **shared,
         )
         self.val = Images(task.val, self.preprocess, self.placement, **shared)
@@ -126,6 +129,7 @@ class Fitting:
             mix=make_mix(recipe.mixup, recipe.cutmix, len(self.task.classes), recipe.brightness),
             schedule=schedule_of(recipe, self.steps_per_epoch, self.run.epochs),
             penalties=make_penalties(optimizer),
+            loss=self.balancing.loss(self.placement, recipe.smoothing),
             batch_statistics=recipe.bn == "batch",
             note=self.run.note,
             forward=self.module,

@@ -120,7 +120,7 @@ class HeadTraining:
         labels = side.labels if side.soft is None else side.soft.argmax(axis=1)
         self.labels = fitting.placement.tensor(torch.from_numpy(labels))
         plans = [head_plan(recipe, fitting.steps_per_epoch, epochs) for recipe in recipes]
-        self.heads = ManyHeads(plans, [linear] * len(recipes), fitting.placement.device)
+        self.heads = ManyHeads(plans, [linear] * len(recipes), fitting.placement.device, fitting.balancing)
         self.passes = 0
 
     def run(self, features: torch.Tensor | Rows, number: int, keep_going: Callable[[], bool]) -> int:
@@ -133,6 +133,7 @@ class HeadTraining:
             batch_size=recipe.batch_size,
             seed=self.fitting.run.seed,
             keep_going=keep_going,
+            order=self.fitting.train.order(number, recipe.batch_size),
         )
 
     def part(self, fail: Callable[[int, TrialFailure], None]) -> None:

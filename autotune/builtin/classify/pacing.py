@@ -35,6 +35,8 @@ RATES = {
     "weight_decay",
     "drop",
     "smoothing",
+    "imbalance",
+    "imbalance_power",
     "sched",
     "decay_epochs",
     "decay_rate",

@@ -8,6 +8,8 @@ from autotune import Facts, Presets, Profile
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.vision import common_size
 
+IMBALANCED = 2.0
+"""Images of the largest class over those of the smallest from which on remedies are worth a look."""
 HEAD_STEPS, LEAST = 2500, 2
 """Steps after which a head on frozen features hardly gains any more, and the fewest passes over the images."""
 
@@ -17,7 +19,8 @@ however small the gradient: with 187 images and three steps of warm-up a network
 
 
 def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
-    """Chooses image size, batch size, how long the rates rise, and how long the head is trained by itself.
+    """Chooses image size, batch size, how long the rates rise, how long the head is trained by itself, and whether
+    remedies for imbalance are searched.
 
     The size must suit every candidate; see `autotune.vision.common_size`.
     """
@@ -33,6 +36,9 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
     if passes < ClassifyRecipe.model_fields["head_epochs"].default:
         fixed["head_epochs"] = passes
         reasons.append(f"head_epochs {passes}: about {HEAD_STEPS:,} steps fit the head")
+    if profile.imbalance < IMBALANCED:
+        fixed["imbalance"] = "none"
+        reasons.append("imbalance none: no class has twice the images of another")
     if (size := common_size(profile, backbones, device)) is not None:
         short = min(profile.height[1], profile.width[1])
         fixed["img_size"] = size

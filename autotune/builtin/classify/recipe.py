@@ -68,6 +68,18 @@ class ClassifyRecipe(Recipe):
         0.0, ge=0, lt=1, description="Stochastic depth, where the architecture has it."
     )
     smoothing: Annotated[float, Float(0.0, 0.2)] = Field(0.05, ge=0, lt=1, description="Label smoothing.")
+    imbalance: Annotated[Literal["none", "weights", "sampling", "logits"], Choice()] = Field(
+        "none",
+        description="What makes up for classes of unequal size: the loss of an image counts the more the fewer its "
+        "class has; images of small classes are drawn more often; or the classes' log frequencies are added to the "
+        "logits in training (logit adjustment). Searched only where one class has twice the images of another.",
+    )
+    imbalance_power: float = Field(
+        1.0,
+        ge=0,
+        le=3,
+        description="Strength of imbalance: 1 makes the classes count alike, 0 leaves them as they are.",
+    )
     augment: Annotated[str, Choice(registry="augmentations")] = Field(
         "none", description="Augmentation policy. The head's own phase sees unaugmented images."
     )

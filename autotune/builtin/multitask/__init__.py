@@ -32,7 +32,7 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
             summary="Fine-tunes one backbone on several sets of images, with a head each; scores are the sets' means.",
             recipe=MultitaskRecipe,
             build=_build,
-            metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss"),
+            metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "auroc", "cohen_kappa"),
             tasks="many",
             device=_device,
             presets=presets,

@@ -31,7 +31,7 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
             summary="Feature transfer: a linear, MLP, cosine, nearest-neighbour or prototype head on frozen features.",
             recipe=ProbeRecipe,
             build=_build,
-            metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss"),
+            metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "auroc", "cohen_kappa"),
             device=_device,
             presets=presets,
             soft=True,

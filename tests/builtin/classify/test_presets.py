@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autotune import Facts, Profile
@@ -16,6 +18,11 @@ def profile(short: int, train: int) -> Profile:
         width=(short,) * 3,
         grey=False,
     )
+
+
+def lopsided(largest: int) -> Profile:
+    """A hundred images of one class, and so many of another."""
+    return replace(profile(64, 5000), counts={"a": 100, "b": largest})
 
 
 ANY = Facts(name="timm/any", params=1, blocks=4, input_size=224)
@@ -59,6 +66,16 @@ def test_few_images_mean_a_long_warm_up():
     assert "warmup_epochs 4: the rates rise for 24 steps" in chosen.reasons
     assert presets(profile(28, 20), [ANY], "cpu").fixed["warmup_epochs"] == 5
     assert "warmup_epochs" not in presets(profile(28, 5000), [ANY], "cpu").fixed
+
+
+def test_remedies_for_imbalance_are_searched_only_where_there_is_any():
+    """Below twice as many images in one class as in another, the space stays what it was, and it is said."""
+    even = presets(lopsided(199), [ANY], "cpu")
+    assert even.fixed["imbalance"] == "none"
+    assert "imbalance none: no class has twice the images of another" in even.reasons
+    uneven = presets(lopsided(200), [ANY], "cpu")
+    assert "imbalance" not in uneven.fixed
+    assert not any("imbalance" in reason for reason in uneven.reasons)
 
 
 def test_few_images_mean_small_batches():

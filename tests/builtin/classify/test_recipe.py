@@ -27,7 +27,7 @@ def test_what_does_not_suit_every_study_is_not_sampled():
     assert not set(UNSAMPLED) & set(SearchSpace.of(ClassifyRecipe))
     one = recipe()
     assert (one.sched, one.l1, one.l2_sp, one.unfreeze_where) == ("constant", 0.0, 0.0, "top")
-    assert (one.unfreeze_schedule, one.patience) == ("", None)
+    assert (one.unfreeze_schedule, one.patience, one.imbalance) == ("", None, "none")
 
 
 def test_a_field_without_a_range_can_be_searched():
@@ -88,5 +88,5 @@ def test_a_schedule_is_cut_to_what_a_backbone_has():
 def test_what_decides_on_features_alone_is_shared_by_a_batch():
     """Names that batching and pacing go by are fields; what opens blocks does not vary among heads."""
     assert set(SAME) | RATES <= set(ClassifyRecipe.model_fields)
-    assert {"unfreeze", "unfreeze_where", "unfreeze_schedule"} <= set(SAME)
+    assert {"unfreeze", "unfreeze_where", "unfreeze_schedule", "imbalance", "imbalance_power"} <= set(SAME)
     assert not {"sched", "l1", "patience"} & set(SAME)
