@@ -1,0 +1,71 @@
+"""Studies whose workers, launcher, disk and checkpoints are mistreated end as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ordeal import FEW, PRUNED, REAL, TOY, Kind, Ordeal
+from smalldisk import unavailable
+
+pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+
+
+@pytest.fixture
+def ordeal(tmp_path: Path) -> Callable[[Kind], Ordeal]:
+    """Makes what runs studies of a kind."""
+    return lambda kind: Ordeal(kind, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_few_trials(ordeal, seed):
+    """Eight toy trials on two workers, to which two things happen."""
+    verdict = ordeal(FEW).run(seed)
+    assert verdict.wrong == []
+    assert len(verdict.events) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_sixty_toy_trials(ordeal, seed):
+    """None is lost, none counts twice, and the report is that of an undisturbed run."""
+    verdict = ordeal(TOY).run(seed)
+    assert verdict.wrong == []
+    assert verdict.events
+
+
+@pytest.mark.slow
+def test_trials_that_are_pruned(ordeal):
+    """With the usual sampler and pruner, too, each ends once, and as many as were asked for."""
+    assert ordeal(PRUNED).run(0).wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twelve_real_trials(ordeal):
+    """A network trains to the same weights, however often its workers die."""
+    verdict = ordeal(REAL).run(0)
+    assert verdict.wrong == []
+    assert verdict.events
+
+
+@pytest.mark.slow
+def test_the_command_prints_every_seed(tmp_path):
+    """A line a seed, with what happened and what the judge says, and the same as JSON."""
+    script = Path(__file__).with_name("run.py")
+    words = ["--seeds", "1", "--first", "5", "--study", "few", "--json", str(tmp_path / "found.json")]
+    done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    head, row, last = done.stdout.splitlines()
+    assert head.split()[:2] == ["seed", "verdict"]
+    assert row.split()[:2] == ["5", "well"]
+    assert last.startswith("1 studies of 8 trials")
+    assert last.endswith("nothing was lost")
+    (found,) = json.loads((tmp_path / "found.json").read_text())
+    assert (found["seed"], found["wrong"]) == (5, [])
+    assert all(event in row for event in found["events"])
