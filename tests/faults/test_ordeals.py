@@ -24,7 +24,7 @@ def ordeal(tmp_path: Path) -> Callable[[Kind], Ordeal]:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_few_trials(ordeal, seed):
-    """Eight toy trials on two workers, to which two things happen."""
+    """Six toy trials on two workers, to which two things happen."""
     verdict = ordeal(FEW).run(seed)
     assert verdict.wrong == []
     assert len(verdict.events) == 2
@@ -64,7 +64,7 @@ def test_the_command_prints_every_seed(tmp_path):
     head, row, last = done.stdout.splitlines()
     assert head.split()[:2] == ["seed", "verdict"]
     assert row.split()[:2] == ["5", "well"]
-    assert last.startswith("1 studies of 8 trials")
+    assert last.startswith("1 studies of 6 trials")
     assert last.endswith("nothing was lost")
     (found,) = json.loads((tmp_path / "found.json").read_text())
     assert (found["seed"], found["wrong"]) == (5, [])

@@ -52,17 +52,23 @@ class Kind:
     patience: float = 240.0
     data: str | None = None
 
-    def command(self, runs: Path, data: Path) -> list[str]:
-        """The command that searches, and goes on where it was left."""
-        begun = [sys.executable, "-m", "autotune", "search", self.data or str(data), *self.words]
-        totals = [f"epochs={self.epochs}", "--trials", str(self.trials), "--workers", str(self.workers)]
-        leases = ["--lease", "1.5", "--retries", "100", "--grace", "2"]
-        return [*begun, *totals, *leases, "--runs", str(runs), "--name", "study", "--quiet"]
+    def command(self, runs: Path, data: Path, *, alone: bool) -> list[str]:
+        """The command that searches, and goes on where it was left.
+
+        Args:
+            runs: Where the study's folder lies.
+            data: The tiny images.
+            alone: Whether one process trains all; else there are workers.
+        """
+        words = [sys.executable, "-m", "autotune", "search", self.data or str(data), *self.words]
+        words += [f"epochs={self.epochs}", "--trials", str(self.trials), "--runs", str(runs), "--name", "study"]
+        leases = ["--workers", str(self.workers), "--lease", "1.5", "--retries", "100", "--grace", "2"]
+        return [*words, "--quiet", *([] if alone else leases)]
 
 
 _PLAIN = ("sampler=random", "pruner=none")
 TOY = Kind(name="toy", words=("trainer=toy", "fixed.sleep=0.1", *_PLAIN), trials=60, epochs=3)
-FEW = replace(TOY, name="few", trials=8, workers=2, faults=2)
+FEW = replace(TOY, name="few", trials=6, workers=2, faults=2)
 PRUNED = replace(TOY, name="pruned", words=("trainer=toy", "fixed.sleep=0.05"), epochs=6, alike=False)
 REAL = Kind(
     name="real",
@@ -137,7 +143,7 @@ class Ordeal:
         self._calm: Calm | None = None
 
     def calm(self) -> Calm:
-        """What an undisturbed run comes to; it is run once.
+        """What one process comes to which nobody disturbs; it is run once.
 
         Raises:
             RuntimeError: It failed by itself.
@@ -160,7 +166,7 @@ class Ordeal:
             study = disk.place / "study"
             cache = self.work / "cache" if kind.data is None else disk.place / "cache"
             herd = Herd(
-                kind.command(disk.place, self.data),
+                kind.command(disk.place, self.data, alone=seed < 0),
                 env={"AUTOTUNE_CACHE_DIR": str(cache), "OMP_NUM_THREADS": "1"},
                 said=said,
             )
