@@ -121,6 +121,18 @@ class Objective:
             return self.feasible(a)
         return self.main.better(a[self.main.metric], b[self.main.metric])
 
+    def ranked(self, pairs: Iterable[tuple[T, Mapping[str, float]]]) -> list[T]:
+        """Things by their metrics, the best first, equals in the order in which they came."""
+        return [thing for thing, _ in sorted(pairs, key=lambda pair: self._place(pair[1]))]
+
+    def _place(self, metrics: Mapping[str, float]) -> tuple[bool, bool, float]:
+        """A key by which metrics sort as `better` compares them, the best first."""
+        score = float(metrics[self.main.metric])
+        infeasible = bool(self.limits) and not self.feasible(metrics)
+        if math.isnan(score):
+            return infeasible, True, 0.0
+        return infeasible, False, -score if self.main.direction == "maximize" else score
+
     def dominates(self, a: Mapping[str, float], b: Mapping[str, float]) -> bool:
         """Whether metrics `a` are worse than `b` in no goal and better in at least one."""
         pairs = [(goal, float(a[goal.metric]), float(b[goal.metric])) for goal in self.goals]
@@ -128,8 +140,5 @@ class Objective:
 
     def best(self, pairs: Iterable[tuple[T, Mapping[str, float]]]) -> T | None:
         """The thing whose metrics are best; the first of equals; None where there is none."""
-        winner: tuple[T, Mapping[str, float]] | None = None
-        for pair in pairs:
-            if winner is None or self.better(pair[1], winner[1]):
-                winner = pair
+        winner = min(pairs, key=lambda pair: self._place(pair[1]), default=None)
         return winner[0] if winner else None

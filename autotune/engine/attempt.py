@@ -12,10 +12,12 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autotune.engine.lines import append_line, cut_torn_line, read_lines, unwritable
+from autotune.engine.outage import insist
 from autotune.errors import StudyError
 from autotune.study import Point
 
@@ -36,12 +38,12 @@ def claim_trial(study: Path) -> tuple[int, Path]:
     """
     home = study / "trials"
     try:
-        home.mkdir(exist_ok=True)
-        number = max((int(p.name) for p in home.iterdir() if p.name.isdecimal()), default=-1) + 1
+        insist(home, lambda: home.mkdir(exist_ok=True))
+        number = max((int(name) for name in os.listdir(home) if name.isdecimal()), default=-1) + 1
         while True:
             folder = trial_folder(study, number)
             try:
-                folder.mkdir()
+                insist(folder, folder.mkdir)
                 return number, folder
             except FileExistsError:
                 number += 1
@@ -61,7 +63,7 @@ def claim_attempt(trial: Path) -> Path:
     while True:
         folder = trial / f"attempt-{number}"
         try:
-            folder.mkdir(parents=True)
+            insist(folder, partial(folder.mkdir, parents=True))
             return folder
         except FileExistsError:
             number += 1

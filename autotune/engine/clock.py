@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autotune.engine import outage
 from autotune.engine.lines import unwritable
 from autotune.errors import StudyError
 
@@ -107,6 +108,8 @@ class Clock:
     def save(self) -> None:
         """Writes the time spent, atomically; nothing before `open`.
 
+        While the disk is full, or the folder read-only, the time is written with the next call.
+
         Raises:
             StudyError: The folder cannot be written.
         """
@@ -118,7 +121,8 @@ class Clock:
                     part.write_text(json.dumps({"spent": round(self.spent, 3), "ended": self.ended}))
                     part.replace(self.folder / FILE)
                 except OSError as error:
-                    raise unwritable(self.folder / FILE, error) from error
+                    if not outage.passes(error):
+                        raise unwritable(self.folder / FILE, error) from error
 
 
 class Pulse:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from autotune.backbone import Backbone
-from autotune.checkpoint import Checkpoint, write_checkpoint
-from autotune.engine import attempt
+from autotune.checkpoint import Checkpoint, HeldCheckpoint, write_checkpoint
+from autotune.engine import attempt, outage
 from autotune.engine.checkpoints import saved
 from autotune.engine.lines import settle, unwritable
 from autotune.engine.watch import Watch
@@ -35,6 +35,7 @@ class AttemptRun(Run):
         failed: What the trainer said of its failure, or None.
         spent: Seconds of its epochs.
         settled: The checkpoint that the disk is known to have, in a batch that does not wait for it every time.
+        unsaved: Epochs since the last checkpoint whose own could not be written.
     """
 
     trial: int
@@ -56,28 +57,41 @@ class AttemptRun(Run):
     failed: TrialFailure | None = None
     spent: float = 0.0
     settled: set[str] = field(default_factory=set)
+    unsaved: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.at = 0.0 if self.resume is None else float(self.resume.facts.get("epochs_done", 0.0))
         self._beats = 0
 
     def save(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> Checkpoint:
-        """See `autotune.Run.save`. The epochs done are the facts' ``at``, or else one more than last yielded."""
+        """See `autotune.Run.save`. The epochs done are the facts' ``at``, or else one more than last yielded.
+
+        While the disk is full, or the folder read-only, the training goes on without: what is returned lies in memory
+        only, and its epoch has no checkpoint.
+        """
         done = float(facts.get("at", self.at + 1))
         path = self.folder / f"checkpoint-{done:g}.safetensors"
         again = 1
         while path.exists():
             again += 1
             path = self.folder / f"checkpoint-{done:g}-{again}.safetensors"
+        facts = {**facts, **self.added, "epochs_done": done}
         try:
-            checkpoint = write_checkpoint(
-                path, tensors, {**facts, **self.added, "epochs_done": done}, durable=not self.batched
-            )
+            checkpoint = write_checkpoint(path, tensors, facts, durable=not self.batched)
         except OSError as error:
-            raise CannotSaveError(
-                f"{path}: cannot be written ({error.strerror})",
-                hint="make room, then run the same command again; the trial goes on from its last checkpoint",
-            ) from error
+            if not outage.passes(error):
+                raise CannotSaveError(
+                    f"{path}: cannot be written ({error.strerror})",
+                    hint="make room, then run the same command again; the trial goes on from its last checkpoint",
+                ) from error
+            self.unsaved.append(done)
+            what = f"{path}: the checkpoint cannot be written"
+            outage.warn_once(self.folder, error, what, "the training goes on, and the best that was saved is kept")
+            return HeldCheckpoint(path=path, facts=facts, backbone=self.backbone, held=tensors)
+        if self.unsaved:
+            outage.over(self.folder)
+            self.note(f"without a checkpoint, for it could not be written: epochs {self.unsaved[0]:g} to {self.at:g}")
+            self.unsaved.clear()
         return Checkpoint(path=path, facts=checkpoint.facts, backbone=self.backbone)
 
     def settle(self) -> None:

@@ -13,6 +13,7 @@ from autotune.engine.context import Context
 from autotune.engine.continuing import continuation, nearly_over, too_late
 from autotune.engine.lines import unwritable
 from autotune.engine.lock import claim
+from autotune.engine.outage import PATIENCE, patient
 from autotune.engine.pacing import pace
 from autotune.engine.pruning import make_pruner
 from autotune.engine.samplers import check_sampler
@@ -59,7 +60,7 @@ def run_search(plan: Plan, clock: Clock | None = None) -> Study:
     with claim(plan.path):
         clock = clock or Clock(plan.path, plan.config.time)
         clock.open()
-        with Signals() as signals, Pulse() as pulse:
+        with Signals() as signals, Pulse() as pulse, patient(PATIENCE, lambda: signals.asked is not None):
             pulse.add(clock.save)
             try:
                 study = _search(plan, clock, signals, pulse)

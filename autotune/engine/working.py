@@ -11,7 +11,7 @@ from autotune import __version__
 from autotune.checking import backbone_field
 from autotune.engine import attempt
 from autotune.engine.batch import share
-from autotune.engine.checkpoints import best_point, thin_attempt
+from autotune.engine.checkpoints import best_saved, thin_attempt
 from autotune.engine.concluding import conclude, count_failures, set_reason
 from autotune.engine.context import Context
 from autotune.engine.fit import Ending, attend
@@ -239,7 +239,7 @@ class _Attempt:
         study = context.notify("autotune_epoch_finished", list(numbers), epochs)
         trials = [trial for trial in study.trials if trial.number in numbers]
         for trial in trials:
-            run, best = self.open[numbers[trial.number]], best_point(trial.curve, objective)
+            run, best = self.open[numbers[trial.number]], best_saved(trial.curve, objective)
             keep = {Path(best.checkpoint).name} if best and best.checkpoint else set()
             thin_attempt(run.folder, keep=keep | run.settled)
         scored = [trial for trial in trials if points[numbers[trial.number]][1].metrics]

@@ -141,7 +141,7 @@ def test_a_journal_that_cannot_be_written(plan, fake_fit, disk):
         disk((made.path / FILE).stat().st_size + 3)
 
     made = plan(fit, trials=1, epochs=2)
-    stops(disk, made, "study: cannot be written")
+    stops(disk, made, r"journal\.log: cannot be written")
     trial = run_search(plan(trials=1, epochs=2)).trials[0]
     assert (trial.state, trial.attempts) == ("complete", 1)
 
