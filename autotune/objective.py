@@ -113,7 +113,7 @@ class Objective:
 
     def feasible(self, metrics: Mapping[str, float]) -> bool:
         """Whether every limit holds."""
-        return all(e <= 0 for e in self.excess(metrics))
+        return not self.limits or all(e <= 0 for e in self.excess(metrics))
 
     def better(self, a: Mapping[str, float], b: Mapping[str, float]) -> bool:
         """Whether metrics `a` beat `b`: first by feasibility, then by the main goal."""
@@ -123,12 +123,12 @@ class Objective:
 
     def ranked(self, pairs: Iterable[tuple[T, Mapping[str, float]]]) -> list[T]:
         """Things by their metrics, the best first, equals in the order in which they came."""
-        return [thing for thing, _ in sorted(pairs, key=lambda pair: self._place(pair[1]))]
+        return [thing for thing, _ in sorted(pairs, key=lambda pair: self.place(pair[1]))]
 
-    def _place(self, metrics: Mapping[str, float]) -> tuple[bool, bool, float]:
+    def place(self, metrics: Mapping[str, float]) -> tuple[bool, bool, float]:
         """A key by which metrics sort as `better` compares them, the best first."""
         score = float(metrics[self.main.metric])
-        infeasible = bool(self.limits) and not self.feasible(metrics)
+        infeasible = not self.feasible(metrics)
         if math.isnan(score):
             return infeasible, True, 0.0
         return infeasible, False, -score if self.main.direction == "maximize" else score
@@ -140,5 +140,5 @@ class Objective:
 
     def best(self, pairs: Iterable[tuple[T, Mapping[str, float]]]) -> T | None:
         """The thing whose metrics are best; the first of equals; None where there is none."""
-        winner = min(pairs, key=lambda pair: self._place(pair[1]), default=None)
+        winner = min(pairs, key=lambda pair: self.place(pair[1]), default=None)
         return winner[0] if winner else None

@@ -8,7 +8,6 @@ best few members join the search.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cmp_to_key
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -71,11 +70,7 @@ def _share(context: Context, batch: Sequence[Trial]) -> None:
     if any(trial.state == "running" for trial in batch):
         return
     objective, space = context.plan.objective, context.plan.space
-
-    def order(a: Trial, b: Trial) -> int:
-        return objective.better(b.metrics, a.metrics) - objective.better(a.metrics, b.metrics)
-
-    best = sorted((t for t in batch if t.follows and t.value is not None), key=cmp_to_key(order))[:TOLD]
+    best = objective.ranked((t, t.metrics) for t in batch if t.follows and t.value is not None)[:TOLD]
     told = {trial.user_attrs.get(COPY_OF) for trial in context.frozen(SEARCH)}
     for trial in best:
         known = {name: value for name, value in trial.sampled.items() if name in space}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,16 +46,29 @@ class Records:
         self.folder = folder
         self.objective = objective
         self._kept: dict[tuple[str, int], Trial] = {}
+        self._keys: dict[int, tuple[str, int]] = {}
+        self._holding: set[tuple[str, int]] = set()
+        self._ordered: list[Trial] | None = None
         self._plans: dict[int, TrialPlan] = {}
 
     def trials(self, found: Iterable[tuple[str, Iterable[FrozenTrial]]]) -> tuple[Trial, ...]:
         """Every trial that has begun, by number.
 
         Args:
-            found: Optuna's trials by stage.
+            found: Optuna's trials by stage, of all stages.
         """
-        records = [record for stage, frozen in found for one in frozen if (record := self.trial(stage, one))]
-        return tuple(sorted(records, key=lambda t: t.number))
+        self._look_again()
+        running = []
+        for stage, frozen in found:
+            for one in frozen:
+                if (stage, one.number) in self._kept:
+                    continue
+                record = self.trial(stage, one)
+                if record is not None and record.state == "running":
+                    running.append(record)
+        if self._ordered is None:
+            self._ordered = sorted(self._kept.values(), key=_number)
+        return tuple(sorted([*self._ordered, *running], key=_number) if running else self._ordered)
 
     def trial(self, stage: str, frozen: FrozenTrial) -> Trial | None:
         """One trial; None while it has no number yet."""
@@ -63,13 +77,32 @@ class Records:
             record = self._read(stage, frozen)
             if record is None or record.state == "running":
                 return record
-            self._kept[key] = record
+            self._keep(key, record)
         return self._kept[key]
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Reads some trials again when they are next asked for, e.g. because checkpoints were removed."""
-        gone = set(numbers)
-        self._kept = {key: trial for key, trial in self._kept.items() if trial.number not in gone}
+        for number in numbers:
+            if (key := self._keys.pop(number, None)) is not None:
+                del self._kept[key]
+                self._holding.discard(key)
+                self._ordered = None
+
+    def _keep(self, key: tuple[str, int], record: Trial) -> None:
+        self._kept[key] = record
+        self._keys[record.number] = key
+        self._ordered = None
+        if any(point.checkpoint for point in record.curve):
+            self._holding.add(key)
+
+    def _look_again(self) -> None:
+        """Other workers thin out checkpoints too: looks whether those that were there still are."""
+        for key in list(self._holding):
+            record = self._kept[key]
+            curve = attempt.without_lost_checkpoints(record.curve, self.folder)
+            if any(now is not before for now, before in zip(curve, record.curve, strict=True)):
+                self._holding.discard(key)
+                self._keep(key, replace(record, curve=curve))
 
     def _read(self, stage: str, frozen: FrozenTrial) -> Trial | None:
         number = frozen.user_attrs.get("number")
@@ -102,6 +135,10 @@ class Records:
             parent=plan.parent if plan else None,
             batch=plan.batch if plan else None,
         )
+
+
+def _number(trial: Trial) -> int:
+    return trial.number
 
 
 def is_study(folder: Path) -> bool:
