@@ -13,7 +13,7 @@ from pathlib import Path
 import traces
 from herd import Herd
 from judge import Calm, judge
-from monkey import Fault, Monkey, plan
+from monkey import KINDS, Fault, Monkey, plan
 from smalldisk import SmallDisk
 
 from autotune.testing import tiny_folder
@@ -33,7 +33,7 @@ class Kind:
         words: What stands after ``autotune search DATA``.
         trials: How many trials are asked for.
         epochs: How long each trains.
-        workers: How many train.
+        workers: How many train; 0 is the launcher itself, alone.
         faults: How many things happen.
         disk: Bytes of its disk.
         alike: Whether its trials do not depend on the order in which they end, so that an undisturbed run is equal.
@@ -62,13 +62,14 @@ class Kind:
         """
         words = [sys.executable, "-m", "autotune", "search", self.data or str(data), *self.words]
         words += [f"epochs={self.epochs}", "--trials", str(self.trials), "--runs", str(runs), "--name", "study"]
-        leases = ["--workers", str(self.workers), "--lease", "1.5", "--retries", "100", "--grace", "2"]
-        return [*words, "--quiet", *([] if alone else leases)]
+        words += ["lease=1.5", "retries=100", "--quiet"]
+        return words if alone or not self.workers else [*words, "--workers", str(self.workers), "--grace", "2"]
 
 
 _PLAIN = ("sampler=random", "pruner=none")
 TOY = Kind(name="toy", words=("trainer=toy", "fixed.sleep=0.1", *_PLAIN), trials=60, epochs=3)
 FEW = replace(TOY, name="few", trials=6, workers=2, faults=2)
+ALONE = replace(FEW, name="alone", workers=0)
 PRUNED = replace(TOY, name="pruned", words=("trainer=toy", "fixed.sleep=0.05"), epochs=6, alike=False)
 REAL = Kind(
     name="real",
@@ -80,7 +81,7 @@ REAL = Kind(
     patience=900.0,
     data="digits",
 )
-STUDIES = {kind.name: kind for kind in (FEW, TOY, PRUNED, REAL)}
+STUDIES = {kind.name: kind for kind in (FEW, ALONE, TOY, PRUNED, REAL)}
 
 
 @dataclass(kw_only=True)
@@ -154,8 +155,10 @@ class Ordeal:
 
     def run(self, seed: int) -> Verdict:
         """Lets the monkey loose on a study."""
-        faults = plan(seed, epochs=self.kind.trials * self.kind.epochs, faults=self.kind.faults)
-        calm = self.calm() if self.kind.alike else None
+        kind = self.kind
+        possible = [name for name in KINDS if kind.workers or not name.endswith("worker")]
+        faults = plan(seed, epochs=kind.trials * kind.epochs, faults=kind.faults, kinds=possible)
+        calm = self.calm() if kind.alike else None
         return self._run(faults, seed=seed, calm=calm)[0]
 
     def _run(self, faults: Sequence[Fault], *, seed: int, calm: Calm | None = None) -> tuple[Verdict, Calm | None]:
