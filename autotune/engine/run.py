@@ -11,7 +11,8 @@ from autotune.backbone import Backbone
 from autotune.checkpoint import Checkpoint, HeldCheckpoint, write_checkpoint
 from autotune.engine import attempt, outage
 from autotune.engine.checkpoints import saved
-from autotune.engine.lines import settle, unwritable
+from autotune.engine.leases import Counter
+from autotune.engine.lines import settle
 from autotune.engine.watch import Watch
 from autotune.errors import StudyError, TrialFailure
 from autotune.specs import AugmentationSpec
@@ -61,7 +62,7 @@ class AttemptRun(Run):
 
     def __post_init__(self) -> None:
         self.at = 0.0 if self.resume is None else float(self.resume.facts.get("epochs_done", 0.0))
-        self._beats = 0
+        self._counter = Counter(self.folder)
 
     def save(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> Checkpoint:
         """See `autotune.Run.save`. The epochs done are the facts' ``at``, or else one more than last yielded.
@@ -136,9 +137,4 @@ class AttemptRun(Run):
         Raises:
             StudyError: The folder cannot be written.
         """
-        self._beats += 1
-        path = self.folder / "alive"
-        try:
-            path.write_text(f"{self._beats}\n")
-        except OSError as error:
-            raise unwritable(path, error) from error
+        self._counter.beat()

@@ -16,7 +16,7 @@ from autotune.engine.search import read
 from autotune.engine.storage import FILE
 from autotune.errors import StudyError
 
-LINES = 64
+LINES = 160
 """Bytes into which the lines of an attempt's start and end fit, and the clock, but no checkpoint and no journal."""
 
 
