@@ -39,7 +39,7 @@ def read_clock(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``spent`` in seconds; ``ended``, why and at which totals the search ended; ``ready``, whether workers may
-        begin; ``keeper``, who keeps the time, ``count``, which it raises, and ``at`` on the clock of its ``machine``.
+        begin; ``handed``, whether the best model of that end was handed over; ``keeper``, who keeps the time, ``count``, which it raises, and ``at`` on the clock of its ``machine``.
 
     Raises:
         StudyError: The file is damaged.
@@ -50,13 +50,15 @@ def read_clock(folder: Path) -> dict[str, Any]:
             "spent": float(facts.get("spent", 0.0)),
             "ended": facts.get("ended"),
             "ready": bool(facts.get("ready", False)),
+            "handed": bool(facts.get("handed", False)),
             "keeper": facts.get("keeper"),
             "count": int(facts.get("count", 0)),
             "at": float(facts.get("at", 0.0)),
             "machine": str(facts.get("machine", "")),
         }
     except FileNotFoundError:
-        return {"spent": 0.0, "ended": None, "ready": False, "keeper": None, "count": 0, "at": 0.0, "machine": ""}
+        nobody = {"keeper": None, "count": 0, "at": 0.0, "machine": ""}
+        return {"spent": 0.0, "ended": None, "ready": False, "handed": False, **nobody}
     except (ValueError, TypeError, AttributeError) as error:
         raise StudyError(
             f"{folder / FILE}: is damaged ({error})", hint="remove it; the study's time then counts from 0 again"
@@ -138,11 +140,14 @@ class Clock:
         self.ended = {"time": self.total, "trials": trials, "reason": reason}
         self._exchange(ended=self.ended)
 
+    def hand_over(self) -> None:
+        """Records that the best model was handed over and the report written."""
+        self._exchange(handed=True)
+
     def reopen(self) -> None:
         """Forgets that the search has ended; a larger total came."""
-        if self.ended is not None:
-            self.ended = None
-            self._exchange(ended=None)
+        self.ended = None
+        self._exchange(ended=None, handed=False)
 
     def begin(self) -> None:
         """Lets other workers begin."""
