@@ -9,7 +9,6 @@ neither clocks that agree nor ``flock``.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import random
 import shutil
@@ -18,13 +17,17 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+
+from autotune.engine.processes import is_dead, machine, started
 
 FREE = "free"
 PATIENCE = 3.0
 """Seconds, on the clock of who waits, after which a hold that does not end counts as a dead one's."""
 _LONGEST = 0.05
+
+_left: set[str] = set()
+"""What this process has had and could not give back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,6 @@ class JournalLock:
     def __init__(self, folder: Path, *, patience: float = PATIENCE) -> None:
         self.folder = folder
         self.patience = patience
-        self._left: str | None = None
 
     @contextmanager
     def held(self) -> Iterator[Hold]:
@@ -79,7 +81,7 @@ class JournalLock:
                 seen, since = tokens, now
             holder = next(iter(tokens)) if len(tokens) == 1 else ""
             late = now - since > self.patience
-            if holder and holder != FREE and (late or holder == self._left or _is_dead(holder)):
+            if holder and holder != FREE and (late or holder in _left or _is_dead(holder)):
                 if self._renamed(holder, mine):
                     return mine
             elif late and len(tokens) > 1:
@@ -95,7 +97,7 @@ class JournalLock:
         except FileNotFoundError:
             return  # somebody has broken it
         except OSError:
-            self._left = name  # what was done under it is done; others break it, and this process takes it again
+            _left.add(name)  # what was done under it is done; others break it, and this process takes it again
 
     def _renamed(self, before: str, after: str) -> bool:
         try:
@@ -133,39 +135,14 @@ class JournalLock:
 
 def _process() -> str:
     """This process, as others on the same machine know it."""
-    return f"{_machine()}-{os.getpid()}-{_started(os.getpid()) or 0}"
+    return f"{machine()}-{os.getpid()}-{started(os.getpid()) or 0}"
 
 
 def _is_dead(holder: str) -> bool:
     """Whether a hold is known to be that of a process that is no more; of another machine's nothing is known."""
     try:
-        machine, pid, started, _ = holder.split("-")
+        where, pid, since, _ = holder.split("-")
         number = int(pid)
-        if not machine or machine != _machine() or number <= 0:
-            return False
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return True
-    except (ValueError, PermissionError):
+    except ValueError:
         return False
-    now = _started(number)
-    return now is not None and now != started
-
-
-def _started(pid: int) -> str | None:
-    """When a process began, in the kernel's own count; "0" for one that is dead and not yet waited for."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return "0" if fields[0] in (b"Z", b"X") else fields[19].decode()
-
-
-@cache
-def _machine() -> str:
-    """A mark of the machine since it booted, and of the container; empty where there is none."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-        return hashlib.sha256(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:12]
-    except OSError:
-        return ""
+    return bool(where) and where == machine() and number > 0 and is_dead(number, since)
