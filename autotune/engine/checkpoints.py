@@ -73,14 +73,14 @@ def needed(study: Path, trials: Iterable[Trial], objective: Objective) -> set[Pa
     waiting one continues: from the last one they go on, and their weights can be averaged.
     """
     trials = list(trials)
-    ranked = objective.ranked((t, t.metrics) for t in trials if t.value is not None)
+    ranked = objective.ranked((t, t.metrics) for t in trials if t.value is not None and _holds(t))
     keep = set()
-    best = (point for t in ranked if (point := best_saved(t.curve, objective)) is not None)
-    for _, point in zip(range(KEEP_TRIALS), best, strict=False):
-        keep.add(study / str(point.checkpoint))
+    for trial in ranked[:KEEP_TRIALS]:
+        if (point := best_saved(trial.curve, objective)) is not None:
+            keep.add(study / str(point.checkpoint))
     continued = {t.parent for t in trials if t.parent is not None and t.state == "running"}
     for trial in [*ranked[:1], *(t for t in trials if t.number in continued)]:
-        keep |= {study / name for name in [p.checkpoint for p in trial.curve if p.checkpoint][-2:]}
+        keep |= {study / name for name in _names(trial)[-2:]}
     return keep
 
 
@@ -98,11 +98,19 @@ def thin_study(study: Path, trials: Iterable[Trial], ended: Collection[int], obj
     for trial in trials:
         if trial.state == "running":
             continue
-        if trial.number in ended or any(p.checkpoint and study / p.checkpoint not in keep for p in trial.curve):
+        if trial.number in ended or (_holds(trial) and any(study / name not in keep for name in _names(trial))):
             thinned.add(trial.number)
             for _, folder in attempts(trial_folder(study, trial.number)):
                 _clear(folder, keep)
     return thinned
+
+
+def _holds(trial: Trial) -> bool:
+    return any(p.checkpoint for p in trial.curve)
+
+
+def _names(trial: Trial) -> list[str]:
+    return [p.checkpoint for p in trial.curve if p.checkpoint]
 
 
 def _clear(attempt: Path, keep: Collection[Path]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,27 +49,32 @@ class Records:
         self._kept: dict[tuple[str, int], Trial] = {}
         self._keys: dict[int, tuple[str, int]] = {}
         self._holding: set[tuple[str, int]] = set()
-        self._ordered: list[Trial] | None = None
+        self._ordered: list[Trial] = []
+        self._over: dict[str, int] = {}
         self._plans: dict[int, TrialPlan] = {}
 
-    def trials(self, found: Iterable[tuple[str, Iterable[FrozenTrial]]]) -> tuple[Trial, ...]:
+    def trials(self, found: Iterable[tuple[str, Sequence[FrozenTrial]]]) -> tuple[Trial, ...]:
         """Every trial that has begun, by number.
 
         Args:
-            found: Optuna's trials by stage, of all stages.
+            found: Optuna's trials by stage, of all stages, in Optuna's order.
         """
         self._look_again()
         running = []
         for stage, frozen in found:
-            for one in frozen:
-                if (stage, one.number) in self._kept:
-                    continue
+            over = self._over.get(stage, 0)  # so many of the first ones have ended and are known
+            contiguous = True
+            for one in frozen[over:]:
                 record = self.trial(stage, one)
                 if record is not None and record.state == "running":
                     running.append(record)
-        if self._ordered is None:
-            self._ordered = sorted(self._kept.values(), key=_number)
-        return tuple(sorted([*self._ordered, *running], key=_number) if running else self._ordered)
+                contiguous = contiguous and one.state.is_finished()
+                over += contiguous
+            self._over[stage] = over
+        trials = list(self._ordered)
+        for record in running:
+            insort(trials, record, key=_number)
+        return tuple(trials)
 
     def trial(self, stage: str, frozen: FrozenTrial) -> Trial | None:
         """One trial; None while it has no number yet."""
@@ -85,15 +91,22 @@ class Records:
         for number in numbers:
             if (key := self._keys.pop(number, None)) is not None:
                 del self._kept[key]
+                del self._ordered[self._place(number)]
                 self._holding.discard(key)
-                self._ordered = None
+                self._over[key[0]] = min(key[1], self._over.get(key[0], 0))
 
     def _keep(self, key: tuple[str, int], record: Trial) -> None:
+        if key in self._kept:
+            self._ordered[self._place(record.number)] = record
+        else:
+            insort(self._ordered, record, key=_number)
         self._kept[key] = record
         self._keys[record.number] = key
-        self._ordered = None
         if any(point.checkpoint for point in record.curve):
             self._holding.add(key)
+
+    def _place(self, number: int) -> int:
+        return bisect_left(self._ordered, number, key=_number)
 
     def _look_again(self) -> None:
         """Other workers thin out checkpoints too: looks whether those that were there still are."""
@@ -214,8 +227,9 @@ def is_done(config: StudyConfig, trials: Iterable[Trial], spent: float, ended: M
     trials = list(trials)
     if config.time is not None and spent >= config.time - reserve(config.time):
         return any(t.curve or t.failure for t in trials if t.stage != "screen")
-    counted = sum(t.stage == "search" and not t.follows and t.state != "running" for t in trials)
-    return config.trials is not None and counted >= config.trials and all(t.state != "running" for t in trials)
+    if config.trials is None or len(trials) < config.trials or any(t.state == "running" for t in trials):
+        return False
+    return sum(t.stage == "search" and not t.follows for t in trials) >= config.trials
 
 
 def _best(folder: Path, trials: Iterable[Trial], loader: Callable[[Path, str], Model]) -> Best | None:
