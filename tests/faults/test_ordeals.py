@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ordeal import FEW, PRUNED, REAL, TOY, Kind, Ordeal
+from ordeal import ALONE, FEW, PRUNED, REAL, TOY, Kind, Ordeal
 from smalldisk import unavailable
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
@@ -21,13 +21,29 @@ def ordeal(tmp_path: Path) -> Callable[[Kind], Ordeal]:
     return lambda kind: Ordeal(kind, tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_few_trials(ordeal, seed):
-    """Six toy trials on two workers, to which two things happen."""
-    verdict = ordeal(FEW).run(seed)
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Ordeal:
+    """Runs studies of a few trials in one process each; the undisturbed one is run first."""
+    ordeal = Ordeal(ALONE, tmp_path_factory.mktemp("alone"))
+    ordeal.calm()
+    return ordeal
+
+
+@pytest.mark.parametrize("seed", [21, 33, 12])
+def test_one_process(alone, seed):
+    """A search without workers: it stands still, is killed, its disk is full or read-only, its checkpoints are cut."""
+    verdict = alone.run(seed)
     assert verdict.wrong == []
     assert len(verdict.events) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_a_few_trials(ordeal, seed):
+    """Six toy trials on two workers, to which three things happen."""
+    verdict = ordeal(FEW).run(seed)
+    assert verdict.wrong == []
+    assert verdict.events
 
 
 @pytest.mark.slow

@@ -67,13 +67,14 @@ class Kind:
 
 
 _PLAIN = ("sampler=random", "pruner=none")
+_WHOLE = ("fixed.unfreeze_share=1.0", "fixed.head_epochs=0")
 TOY = Kind(name="toy", words=("trainer=toy", "fixed.sleep=0.1", *_PLAIN), trials=60, epochs=3)
-FEW = replace(TOY, name="few", trials=6, workers=2, faults=2)
-ALONE = replace(FEW, name="alone", workers=0)
+FEW = replace(TOY, name="few", trials=6, workers=2, faults=3)
+ALONE = replace(FEW, name="alone", trials=4, workers=0, faults=2)
 PRUNED = replace(TOY, name="pruned", words=("trainer=toy", "fixed.sleep=0.05"), epochs=6, alike=False)
 REAL = Kind(
     name="real",
-    words=("backbones=['timm/test_resnet']", "pretrained=false", "img_size=32", *_PLAIN),
+    words=("backbones=['timm/test_resnet']", "pretrained=false", "img_size=32", *_WHOLE, *_PLAIN),
     trials=12,
     epochs=3,
     faults=4,
@@ -185,13 +186,15 @@ class Ordeal:
                     study, trials=kind.trials, epochs=kind.epochs, calm=calm, best_may_differ=monkey.filled > 0
                 )
                 verdict.deaths = sum(len(traces.attempts(t)) - 1 for t in traces.trial_folders(study).values())
-            if "Traceback" in (text := said.read_text(errors="replace")):
-                verdict.wrong.append(f"a traceback: {text.rpartition('Traceback')[2].strip().splitlines()[-1]}")
+            for log in (said, *sorted(study.glob("workers/*.log"))):
+                if "Traceback" in (text := log.read_text(errors="replace")):
+                    last = text.rpartition("Traceback")[2].strip().splitlines()[-1]
+                    verdict.wrong.append(f"a traceback in {log.name}: {last}")
             if verdict.wrong and self.keep is not None:
                 shutil.copytree(disk.place, self.keep / place.name, ignore=shutil.ignore_patterns("ballast", "cache"))
                 shutil.copy(said, self.keep / place.name / "said")
             if seed < 0 and verdict.wrong:
-                raise RuntimeError(f"undisturbed, {verdict.wrong[0]}\n{text}")
+                raise RuntimeError(f"undisturbed, {verdict.wrong[0]}\n{said.read_text(errors='replace')}")
             found = Calm.of(study) if seed < 0 else None
         shutil.rmtree(place)
         return verdict, found
