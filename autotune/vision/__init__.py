@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from autotune.vision.penalties import Penalties as Penalties, make_penalties as make_penalties
     from autotune.vision.preparing import preprocess_for as preprocess_for
     from autotune.vision.progress import further as further
+    from autotune.vision.randomness import seed_all as seed_all
     from autotune.vision.ratefinder import find_rates as find_rates
     from autotune.vision.schedules import Schedule as Schedule
     from autotune.vision.seeds import derive as derive
@@ -103,6 +104,7 @@ _HOMES = {
     "penalties": "Penalties make_penalties",
     "preparing": "preprocess_for",
     "progress": "further",
+    "randomness": "seed_all",
     "ratefinder": "find_rates",
     "schedules": "Schedule",
     "seeds": "derive",
