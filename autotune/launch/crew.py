@@ -109,12 +109,12 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
                 follower.look()
         if call.signals.asked is not None:
             raise call.interruption()
-        while not _is_done(context, clock):
+        while not _is_done(context):
             if not engine.is_at_work(context):  # nobody who joined by hand, either
                 raise _unfinished(context, crew)
             time.sleep(EVERY)
-        reason = (clock.ended or {}).get("reason") or "all trials are done"
-        return engine.end(context, str(reason))
+        ended = engine.read_clock(plan.path)["ended"] or {}
+        return engine.end(context, str(ended.get("reason", "all trials are done")))
 
 
 def _spec(plan: Plan, crew: Crew) -> WorkerSpec:
@@ -144,9 +144,9 @@ def _dismiss(launcher: Launcher, group: str) -> None:
         time.sleep(EVERY)
 
 
-def _is_done(context: engine.Context, clock: engine.Clock) -> bool:
-    clock.save()
-    return engine.is_done(context.plan.config, context.study().trials, clock.spent, clock.ended)
+def _is_done(context: engine.Context) -> bool:
+    facts = engine.read_clock(context.plan.path)  # the workers say there why they ended
+    return engine.is_done(context.plan.config, context.study().trials, facts["spent"], facts["ended"])
 
 
 def _unfinished(context: engine.Context, crew: Crew) -> StudyError:
