@@ -42,17 +42,25 @@ class JournalFile(BaseJournalBackend):
         self.line = 0
         self._lock = lock
         self._starts = [0]
+        self._inode: int | None = None
         self._mended = False
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """The operations from a number on; a torn last one is left out.
 
         Raises:
-            StudyError: A line is damaged that is not the last one.
+            StudyError: A line is damaged that is not the last one, or somebody has put another file in its place.
         """
         begin = min(log_number_from, len(self._starts) - 1)
         try:
             with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                self._inode = self._inode or status.st_ino
+                if status.st_ino != self._inode or status.st_size < self._starts[begin]:
+                    raise StudyError(
+                        f"{self.path}: the journal was replaced while it was in use",
+                        hint="end all workers of the study, then run the same command again",
+                    )
                 file.seek(self._starts[begin])
                 content = file.read()
         except FileNotFoundError:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from autotune.engine.attempt import EPOCHS
 from autotune.engine.fragments import Replay, replay
 from autotune.engine.journal import LOCK
 from autotune.engine.journal_lock import JournalLock
@@ -19,6 +21,9 @@ from autotune.engine.snapshot import objective_of, read_study
 from autotune.engine.storage import FILE, FINAL, MEMBERS, SCREEN, SEARCH, open_storage
 from autotune.errors import StudyError
 from autotune.objective import Objective
+
+WATCHED = 2.5
+"""Seconds for which the counters of attempts are watched; workers raise them once a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,7 @@ def salvage(folder: Path) -> Salvaged:
     """
     objective = objective_of(read_study(folder)[0])
     path = folder / FILE
+    _refuse_workers(folder)
     with claim(folder), JournalLock(folder / LOCK).held():
         try:
             content = path.read_bytes() if path.exists() else b""
@@ -60,6 +66,31 @@ def salvage(folder: Path) -> Salvaged:
             raise StudyError(f"{path}: cannot be rebuilt ({error.strerror})", hint="make room, then try again") from (
                 error
             )
+
+
+def _refuse_workers(folder: Path) -> None:
+    """Makes sure that nobody works on the study: whoever does raises the counter of an attempt.
+
+    Raises:
+        StudyError: Somebody does.
+    """
+    counters = {path: path.read_bytes() for path in folder.glob("trials/*/attempt-*/alive") if not _ended(path.parent)}
+    if counters:
+        time.sleep(WATCHED)
+    for path, count in counters.items():
+        if path.exists() and path.read_bytes() != count:
+            raise StudyError(
+                f"{folder}: a worker is at work on {path.parent.relative_to(folder)}",
+                hint="end all workers of the study, then try again",
+            )
+
+
+def _ended(attempt: Path) -> bool:
+    try:
+        lines = (attempt / EPOCHS).read_bytes().splitlines()
+    except FileNotFoundError:
+        return False
+    return bool(lines) and lines[-1].startswith(b'{"end"')
 
 
 def _sound(path: Path) -> int | None:

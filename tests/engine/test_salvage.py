@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 
 import pytest
 
-from autotune.engine import claim, run_search
+from autotune.engine import run_search
+from autotune.engine.journal import LOCK
+from autotune.engine.journal_lock import JournalLock
 from autotune.engine.salvage import salvage
 from autotune.engine.search import read
-from autotune.engine.storage import FILE
+from autotune.engine.storage import FILE, open_storage
 from autotune.errors import StudyError
 
 
@@ -155,11 +158,44 @@ def test_a_batch_comes_back(plan, fake_many):
     assert run_search(plan(trials=2, epochs=3, batch=4, same=("n",))).state == "done"
 
 
-def test_nobody_may_search_meanwhile(study):
-    """A study that somebody searches in is not rebuilt."""
+def test_nobody_may_work_meanwhile(study):
+    """A study on which a worker is at work is not rebuilt; one whose worker has died is."""
     done, _ = study
-    with claim(done.path):
-        assert salvage(done.path).copy is None  # the same process may
+    damage(done, 10, "cut")
+    attempt = done.path / "trials" / "00099" / "attempt-1"
+    attempt.mkdir(parents=True)
+    ended = threading.Event()
+
+    def beat():
+        count = 0
+        while not ended.wait(0.1):
+            count += 1
+            (attempt / "alive").write_text(f"{count}\n")
+
+    worker = threading.Thread(target=beat)
+    worker.start()
+    while not (attempt / "alive").exists():
+        ended.wait(0.05)
+    try:
+        with pytest.raises(StudyError, match="a worker is at work on trials/00099/attempt-1") as caught:
+            salvage(done.path)
+    finally:
+        ended.set()
+        worker.join()
+    assert "end all workers" in caught.value.hint
+    assert salvage(done.path).copy is not None
+
+
+def test_who_has_the_old_journal_open_is_told(study):
+    """A worker that had been stopped meanwhile does not go on with the new journal by what it knew of the old one."""
+    done, _ = study
+    damage(done, len(lines_of(done)) - 1, "cut")
+    opened = open_storage(done.path / FILE, JournalLock(done.path / LOCK))
+    with (done.path / FILE).open("a") as file:
+        file.write("nonsense\n" * 2)
+    salvage(done.path)
+    with pytest.raises(StudyError, match="replaced while it was in use"):
+        opened.get_all_studies()
 
 
 def test_the_command_says_what_came_of_it(study, capsys):
