@@ -184,6 +184,7 @@ def conduct(
             except AutotuneError as error:
                 try:
                     hand_over(plan, clock, score=False)
+                    clock.close()
                 except (StudyError, OSError) as late:
                     raise error from late  # the next call makes up what is missing
                 raise

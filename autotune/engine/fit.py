@@ -90,7 +90,8 @@ def attend(
     finally:
         late = _close(epochs, called)
     if late is not None:
-        over = {i: Ending(end="failed", failure=late) for i in over}
+        failed = Ending(end="failed", failure=late)
+        over = {i: ending if ending.end == "failed" else failed for i, ending in over.items()}
     last = {i: _last(run, failure or late, called, scored=i in known) for i, run in left.items()}
     if over or last:
         ended({**over, **last})

@@ -197,3 +197,24 @@ def test_equal_failures_of_several_workers_stop_them_all(plan, tmp_path):
     left = at_once(make, 3)
     assert all(isinstance(error, RepeatedFailure) for error in left)
     assert 5 <= len(read(tmp_path / "study", make().plugins).trials) <= 10
+
+
+def test_the_time_ends_for_all(plan, fake_fit, tmp_path):
+    """Workers stop at the same deadline, and what each was at is cut there and scored; the study is done."""
+
+    def fit(recipe, data, run):
+        for epoch in fake_fit(recipe, data, run):
+            time.sleep(0.2)
+            yield epoch
+
+    make = lambda: plan(fit, time=8.0, epochs=3, pruner="none")  # noqa: E731
+    began = time.monotonic()
+    ready(make())
+    left = at_once(make, 3)
+    assert time.monotonic() - began < 20
+    assert all("time" in why or "too short" in why for why in left), left
+    study = read(tmp_path / "study", make().plugins)
+    assert study.state == "done"
+    assert len(study.trials) > 3
+    assert not [t for t in study.trials if t.state == "running" and t.reason is None]
+    assert at_once(make, 1) == ["the study is done"]
