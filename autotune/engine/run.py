@@ -35,7 +35,7 @@ class AttemptRun(Run):
         over: Whether it has ended while others of its batch go on.
         failed: What the trainer said of its failure, or None.
         spent: Seconds of its epochs.
-        settled: The checkpoint that the disk is known to have, in a batch that does not wait for it every time.
+        settled: The checkpoint that the disk is known to have; it is not waited for every time.
         unsaved: Epochs since the last checkpoint whose own could not be written.
     """
 
@@ -78,7 +78,7 @@ class AttemptRun(Run):
             path = self.folder / f"checkpoint-{done:g}-{again}.safetensors"
         facts = {**facts, **self.added, "epochs_done": done}
         try:
-            checkpoint = write_checkpoint(path, tensors, facts, durable=not self.batched)
+            checkpoint = write_checkpoint(path, tensors, facts, durable=False)
         except OSError as error:
             if not outage.passes(error):
                 raise CannotSaveError(
@@ -95,9 +95,9 @@ class AttemptRun(Run):
             self.unsaved.clear()
         return Checkpoint(path=path, facts=checkpoint.facts, backbone=self.backbone)
 
-    def settle(self) -> None:
-        """Waits until the newest checkpoint and the curve are on the disk."""
-        newest = saved(self.folder)[-1:]
+    def settle(self, *, all_of_them: bool = False) -> None:
+        """Waits until the newest checkpoint, or all that there still are, and the curve are on the disk."""
+        newest = saved(self.folder)[0 if all_of_them else -1 :]
         settle([*newest, *(path.with_suffix(".json") for path in newest), self.folder / attempt.EPOCHS])
         self.settled = {path.name for path in newest}
 

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 BEATS = 5
 """Beats within a lease, at least."""
-IDLE = 0.2
-"""Seconds between two looks for something to do, while others run what is left."""
+IDLE, IDLE_LONGEST = 0.2, 1.0
+"""Seconds between two looks for something to do, while others run what is left: at first, and at most."""
 LEAVING = 0.5
 """Share of the time that is kept for the end, in which workers may finish after the deadline."""
 
@@ -238,6 +238,7 @@ def _loop(call: Call, context: Context) -> str:
 
 
 def _work_through(call: Call, context: Context) -> str:
+    pause = IDLE
     while True:
         if call.signals.asked is not None:
             raise call.interruption()
@@ -245,8 +246,10 @@ def _work_through(call: Call, context: Context) -> str:
         if isinstance(taken, str):
             return taken
         if taken is None:
-            time.sleep(IDLE)
+            time.sleep(pause)
+            pause = min(1.5 * pause, IDLE_LONGEST)  # many who wait must not keep those from the lock who work
             continue
+        pause = IDLE
         ending = work(context, taken)
         if ending is not None and ending.end == "paused" and call.signals.asked is None:
             return ending.reason or "the time is used up"

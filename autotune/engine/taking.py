@@ -22,7 +22,7 @@ from autotune.study import Failure, Study, Trial
 from autotune.trainer import Recipe
 
 SETTLE = 15.0
-"""Seconds of a batch that a power cut may cost; a crash of the process costs no finished epoch."""
+"""Seconds of training that a power cut may cost; the death of a process costs no finished epoch."""
 _SLACK = 1e-6
 
 
@@ -81,14 +81,13 @@ def claim(context: Context, turns: Sequence[Turn]) -> Work:
     conclude(context, over)
     starts = [start for start in starts if start.turn.plan.trial not in already]
     folders: list[Path] = []
-    durable = turns[0].plan.batch is None
     try:
         for start in starts:
             context.lock.check()
             folders.append(attempt.claim_attempt(start.home))
             lease = folders[0].relative_to(context.plan.path).as_posix()
             whose = attempt.Claim(worker=context.worker, lease=lease)
-            attempt.begin(folders[-1], start=start.way.start, claim=whose, durable=durable)
+            attempt.begin(folders[-1], start=start.way.start, claim=whose, durable=False)
             set_reason(start.turn, None)
     except (KeyboardInterrupt, BrokenHoldError, StudyError, OSError):
         for folder in folders:

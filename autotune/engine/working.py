@@ -148,16 +148,15 @@ class _Attempt:
         return state == TrialState.RUNNING and not attempt.is_taken_over(self.folders[place])
 
     def _settle(self) -> None:
-        """Has the disk keep what the runs of a batch have written, but not every time: they are many."""
-        if self.batched and time.monotonic() - self.settled >= taking.SETTLE:
+        """Has the disk keep what was written, but not every time: epochs may be short, and the runs of a batch many."""
+        if time.monotonic() - self.settled >= taking.SETTLE:
             for run in self.open.values():
                 run.settle()
             self.settled = time.monotonic()
 
     def _ended(self, endings: Mapping[int, Ending]) -> None:
         runs = {place: self.open[place] for place in endings}
-        if self.batched:
-            self._keep(endings)
+        self._keep(endings)
         told = self._told(endings)
         for place, run in runs.items():
             del self.open[place]
@@ -177,7 +176,7 @@ class _Attempt:
         ranked = self.context.plan.objective.ranked((p, r.metrics) for p, r in records.items() if r.metrics)
         waiting = [place for place, ending in endings.items() if ending.end == "paused"]
         for place in dict.fromkeys([*ranked[:KEEP_TRIALS], *waiting]):
-            self.open[place].settle()
+            self.open[place].settle(all_of_them=True)
 
     def _told(self, endings: Mapping[int, Ending]) -> Mapping[int, Ending]:
         """Records how those of the runs ended that are still this worker's, and returns them."""
@@ -201,7 +200,7 @@ class _Attempt:
             self._lose()
             return {}
         for place, (_, point) in points.items():
-            attempt.add_point(self.open[place].folder, point, durable=not self.batched)
+            attempt.add_point(self.open[place].folder, point, durable=False)
             self.recorded.add(place)
         self._settle()
         context.clock.save()
