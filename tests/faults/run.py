@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -71,6 +72,7 @@ def main() -> int:
     chosen = arguments()
     if reason := unavailable():
         raise SystemExit(f"this needs a small disk: {reason}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # no process and no disk is left behind
     kind = STUDIES[chosen.study]
     if chosen.faults is not None:
         kind = replace(kind, faults=chosen.faults)

@@ -49,7 +49,7 @@ class Kind:
     faults: int = 6
     disk: int = 24 << 20
     alike: bool = True
-    patience: float = 240.0
+    patience: float = 600.0
     data: str | None = None
 
     def command(self, runs: Path, data: Path, *, alone: bool) -> list[str]:
@@ -188,8 +188,8 @@ class Ordeal:
                 verdict.deaths = sum(len(traces.attempts(t)) - 1 for t in traces.trial_folders(study).values())
             for log in (said, *sorted(study.glob("workers/*.log"))):
                 if "Traceback" in (text := log.read_text(errors="replace")):
-                    last = text.rpartition("Traceback")[2].strip().splitlines()[-1]
-                    verdict.wrong.append(f"a traceback in {log.name}: {last}")
+                    told = (line for line in text.partition("Traceback")[2].splitlines()[1:] if line[:1].strip())
+                    verdict.wrong.append(f"a traceback in {log.name}: {next(told, '')}")
             if verdict.wrong and self.keep is not None:
                 shutil.copytree(disk.place, self.keep / place.name, ignore=shutil.ignore_patterns("ballast", "cache"))
                 shutil.copy(said, self.keep / place.name / "said")
