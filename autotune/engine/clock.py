@@ -39,7 +39,8 @@ def read_clock(folder: Path) -> dict[str, Any]:
 
     Returns:
         ``spent`` in seconds; ``ended``, why and at which totals the search ended; ``ready``, whether workers may
-        begin; ``handed``, whether the best model of that end was handed over; ``keeper``, who keeps the time, ``count``, which it raises, and ``at`` on the clock of its ``machine``.
+        begin; ``handed``, whether the best model of that end was handed over; ``keeper``, who keeps the time,
+        ``count``, which it raises, and ``at`` on the clock of its ``machine``.
 
     Raises:
         StudyError: The file is damaged.
