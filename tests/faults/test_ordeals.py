@@ -64,7 +64,7 @@ def test_trials_that_are_pruned(ordeal):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_twelve_real_trials(ordeal):
     """A network trains to the same weights, however often its workers die."""
     verdict = ordeal(REAL).run(0)

@@ -79,7 +79,7 @@ REAL = Kind(
     epochs=3,
     faults=4,
     disk=256 << 20,
-    patience=900.0,
+    patience=1800.0,
     data="digits",
 )
 STUDIES = {kind.name: kind for kind in (FEW, ALONE, TOY, PRUNED, REAL)}
