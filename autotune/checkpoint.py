@@ -1,8 +1,8 @@
 """Checkpoints: named tensors beside readable facts, written atomically, verified when read.
 
 A checkpoint is two files, ``NAME.safetensors`` and ``NAME.json``. The json holds the facts, the format's
-version and the sha256 of the tensors; it is renamed into place last, so a checkpoint either is whole or is
-not there. Reading one runs no code.
+version, the sha256 of the tensors and one of its own; it is renamed into place last, so a checkpoint either is
+whole or is not there. Reading one runs no code.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,9 @@ from autotune.errors import CheckpointError
 if TYPE_CHECKING:
     from autotune.backbone import Backbone
 
-FORMAT = 1
+FORMAT = 2
+"""Since 2 the facts have a checksum too; older ones are read without."""
+_OWN = "facts_sha256"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +91,14 @@ def write_checkpoint(
     """
     blob = _serialise(tensors)
     facts = {**facts, "format": FORMAT, "sha256": hashlib.sha256(blob).hexdigest()}
+    facts[_OWN] = _digest(json.loads(json.dumps(facts, allow_nan=False)))
     text = json.dumps(facts, indent=1, allow_nan=False)
     write_atomically(path, blob, durable=durable)
-    write_atomically(path.with_suffix(".json"), text.encode(), durable=durable)
+    try:
+        write_atomically(path.with_suffix(".json"), text.encode(), durable=durable)
+    except BaseException:
+        path.unlink(missing_ok=True)  # nothing vouches for it, and the disk may be full
+        raise
     return Checkpoint(path=path, facts=facts)
 
 
@@ -98,7 +106,8 @@ def read_checkpoint(path: Path, *, backbone: Backbone | None = None) -> Checkpoi
     """Opens a checkpoint; its tensors are verified when they are read.
 
     Raises:
-        CheckpointError: It is not there, its facts are no json, or its format is newer than this autotune.
+        CheckpointError: It is not there, its facts are no json or were altered, or its format is newer than this
+            autotune.
     """
     try:
         facts = json.loads(path.with_suffix(".json").read_text())
@@ -113,6 +122,11 @@ def read_checkpoint(path: Path, *, backbone: Backbone | None = None) -> Checkpoi
             f"{path}: format {facts['format']} is newer than this autotune reads ({FORMAT})",
             hint="upgrade autotune: pip install -U autotune-vision",
         )
+    if facts["format"] > 1 and facts.get(_OWN) != _digest(facts):
+        raise CheckpointError(
+            f"{path.with_suffix('.json')}: these are not the facts that were saved",
+            hint="they were altered; use another checkpoint, or run the search again",
+        )
     return Checkpoint(path=path, facts=facts, backbone=backbone)
 
 
@@ -121,7 +135,7 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
 
     Unless it is durable, that holds for a crash of the process, not for a power cut.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
         with part.open("wb") as file:
             file.write(content)
@@ -132,6 +146,12 @@ def write_atomically(path: Path, content: bytes, *, durable: bool = True) -> Non
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    """The checksum of facts as they are read from a file, whatever their order and layout."""
+    own = {name: value for name, value in facts.items() if name != _OWN}
+    return hashlib.sha256(json.dumps(own, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _deserialise(blob: bytes, framework: str, device: str) -> dict[str, Any]:

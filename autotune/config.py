@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DEFAULT_TIME = 900.0
+DEFAULT_LEASE = 30.0
+DEFAULT_RETRIES = 4
 
 Sampler = Literal["tpe", "random", "gp", "cmaes", "qmc", "nsga2"]
 Pruner = Literal["halving", "none"]
@@ -133,6 +135,15 @@ class StudyConfig(BaseModel):
     cache_size: Annotated[int | None, BeforeValidator(_bytes)] = Field(
         default=None,
         description="Disk for what is computed once, all studies together, e.g. 20GB; unset, a tenth of the free disk.",
+    )
+    lease: Annotated[float | None, BeforeValidator(_time)] = Field(
+        default=None,
+        description="How long a worker may seem dead before another one takes its trial over; unset, 30s.",
+    )
+    retries: int | None = Field(
+        default=None,
+        ge=0,
+        description="How often a trial whose worker died without a new epoch, or a worker, is started again; unset, 4.",
     )
     recipe: str | None = Field(default=None, min_length=1, description="A trial's recipe.toml to reproduce.")
     teacher: str | None = Field(

@@ -28,6 +28,8 @@ EXAMPLES: dict[str, Any] = {
     "epochs": 10,
     "backbones": ["timm/resnet18"],
     "cache_size": "20GB",
+    "lease": "30s",
+    "retries": 4,
     "learn_from": "runs",
     "recipe": "runs/mine/trials/00002/recipe.toml",
     "teacher": "runs/mine",

@@ -10,7 +10,9 @@ AutotuneError                exit 1   any mistake that has a remedy
 ├── BudgetError              exit 6   the time or the number of trials is too small
 ├── CheckpointError          exit 7   a checkpoint is cut, altered, or of another version
 ├── PluginError              exit 8   a plugin broke its contract
+├── RepeatedFailure          exit 9   trial after trial fails alike
 ├── Interrupted              exit 130 stopped by a signal; everything is saved
+│   └── Requeue              exit 75  stopped by who lends the machine; asks to be started again
 └── TrialFailure                      one trial failed; the search goes on
     ├── Diverged             kind "diverged"
     ├── OutOfMemory          kind "oom"
@@ -116,10 +118,25 @@ class PluginError(AutotuneError):
     exit_code = 8
 
 
+class RepeatedFailure(AutotuneError):
+    """Trial after trial fails alike, so that going on would be of no use."""
+
+    exit_code = 9
+
+
 class Interrupted(AutotuneError):
     """Stopped by a signal, everything saved."""
 
     exit_code = 130
+
+
+class Requeue(Interrupted):
+    """Stopped by who lends the machine, by SIGTERM or SIGUSR1; the same command goes on when it is started again.
+
+    Its exit code is that of ``EX_TEMPFAIL`` in sysexits.h: a temporary failure, try again later.
+    """
+
+    exit_code = 75
 
 
 class TrialFailure(AutotuneError):

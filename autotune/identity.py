@@ -16,7 +16,9 @@ from autotune.mistakes import show_value
 
 FILE = "study.toml"
 # Totals and the machine may change on the way; the place of the data may too, its fingerprint may not.
-_FREE = frozenset({"format", "name", "data", "time", "trials", "device", "cache_size", "recipe", "made"})
+_FREE = frozenset(
+    {"format", "name", "data", "time", "trials", "device", "cache_size", "lease", "retries", "recipe", "made"}
+)
 _TABLES = ("fixed", "space", "limits", "splits")
 
 

@@ -115,13 +115,25 @@ class Objective:
 
     def feasible(self, metrics: Mapping[str, float]) -> bool:
         """Whether every limit holds."""
-        return all(e <= 0 for e in self.excess(metrics))
+        return not self.limits or all(e <= 0 for e in self.excess(metrics))
 
     def better(self, a: Mapping[str, float], b: Mapping[str, float]) -> bool:
         """Whether metrics `a` beat `b`: first by feasibility, then by the main goal."""
         if self.feasible(a) != self.feasible(b):
             return self.feasible(a)
         return self.main.better(a[self.main.metric], b[self.main.metric])
+
+    def ranked(self, pairs: Iterable[tuple[T, Mapping[str, float]]]) -> list[T]:
+        """Things by their metrics, the best first, equals in the order in which they came."""
+        return [thing for thing, _ in sorted(pairs, key=lambda pair: self.place(pair[1]))]
+
+    def place(self, metrics: Mapping[str, float]) -> tuple[bool, bool, float]:
+        """A key by which metrics sort as `better` compares them, the best first."""
+        score = float(metrics[self.main.metric])
+        infeasible = not self.feasible(metrics)
+        if math.isnan(score):
+            return infeasible, True, 0.0
+        return infeasible, False, -score if self.main.direction == "maximize" else score
 
     def dominates(self, a: Mapping[str, float], b: Mapping[str, float]) -> bool:
         """Whether metrics `a` are worse than `b` in no goal and better in at least one."""
@@ -130,8 +142,5 @@ class Objective:
 
     def best(self, pairs: Iterable[tuple[T, Mapping[str, float]]]) -> T | None:
         """The thing whose metrics are best; the first of equals; None where there is none."""
-        winner: tuple[T, Mapping[str, float]] | None = None
-        for pair in pairs:
-            if winner is None or self.better(pair[1], winner[1]):
-                winner = pair
+        winner = min(pairs, key=lambda pair: self.place(pair[1]), default=None)
         return winner[0] if winner else None

@@ -39,6 +39,8 @@ Progress = Callable[[int, int], None]
 
 DRAWN = "near_duplicates/"
 """Where in a study's folder near-duplicates across sides are drawn."""
+_OF_CALLS = ("cache_size", "lease", "retries")
+"""What a later call may change; where it says nothing, what was said before stays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +165,7 @@ def resolve(
             hint=f"go on with it as it is: autotune search {path}; or begin another study: name=...",
         )
     here: dict[str, Any] = {"data": config.data, "device": config.device}
-    if config.cache_size is not None:
-        here["cache_size"] = config.cache_size
+    here |= {key: value for key in _OF_CALLS if (value := getattr(config, key)) is not None}
     if config.time is not None or config.trials is not None:
         here |= {"time": config.time, "trials": config.trials}
     return _plan(stored.model_copy(update=here), path, plugins, stored=stored, progress=progress, recall=recall)

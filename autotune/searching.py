@@ -19,6 +19,7 @@ from autotune.study import Study
 if TYPE_CHECKING:
     from autotune.config import StudyConfig
     from autotune.engine import Clock
+    from autotune.launch import Crew
     from autotune.plan import Plan
     from autotune.relations import Past
 
@@ -138,7 +139,14 @@ def study_file(path: Path) -> Path | None:
     return path / "study.toml" if (path / "study.toml").is_file() else None
 
 
-def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | None = None) -> Outcome:
+def conduct(
+    plan: Plan,
+    *,
+    observers: Iterable[object] = (),
+    started: float | None = None,
+    crew: Crew | None = None,
+    grace: float | None = None,
+) -> Outcome:
     """Searches until the totals are reached, hands over the best model and writes the report.
 
     Interrupted at any point, the same call again goes on, and makes up what is missing of the best model or the report.
@@ -147,6 +155,8 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
         plan: What `prepare` returned.
         observers: Objects with observer hooks, for this search only.
         started: When the call began, on ``time.monotonic``; counts towards the study's time.
+        crew: Workers that search in place of this process; None searches here.
+        grace: Seconds from SIGTERM or SIGUSR1 until this process is gone; by default 30.
 
     Raises:
         Interrupted: A signal came; trials are saved, and the best model so far is in ``best/``.
@@ -155,6 +165,7 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
     from autotune import engine
 
     loader = functools.partial(load_model, plugins=plan.plugins)
+    observers = tuple(observers)
     for number, observer in enumerate(observers):
         plan.plugins.register(observer, f"{type(observer).__name__.lower()}-{number}")
     clock = engine.Clock(plan.path, plan.config.time, started=time.monotonic() if started is None else started)
@@ -166,18 +177,21 @@ def conduct(plan: Plan, *, observers: Iterable[object] = (), started: float | No
         study = engine.snapshot(plan.path, loader)
         went_on = study.state != "done"
         if went_on:
-            plan = _taught(plan, clock)
+            plan = taught(plan, clock)
             try:
-                study = engine.run_search(plan, clock=clock)
+                _search(plan, clock, observers, crew=crew, grace=engine.GRACE if grace is None else grace)
             except StudyError:
                 raise
             except AutotuneError as error:
                 try:
-                    _hand_over(plan, clock, score=False)
+                    hand_over(plan, clock, score=False)
+                    clock.close()
                 except (StudyError, OSError) as late:
                     raise error from late  # the next call makes up what is missing
                 raise
-        _hand_over(plan, clock, report=went_on)
+        hand_over(plan, clock, report=went_on)
+        clock.hand_over()
+        clock.close()
         study = engine.snapshot(plan.path, loader)
     if went_on:
         plan.plugins.notify("autotune_study_finished", study=study)
@@ -209,7 +223,18 @@ def _draw_alikes(plan: Plan) -> None:
                 raise StudyError(f"{path}: cannot be written ({error.strerror})") from error
 
 
-def _taught(plan: Plan, clock: Clock) -> Plan:
+def _search(plan: Plan, clock: Clock, observers: Sequence[object], *, crew: Crew | None, grace: float) -> None:
+    if crew is None:
+        from autotune.engine import run_search
+
+        run_search(plan, clock=clock, grace=grace)
+    else:
+        from autotune.launch import run_crew
+
+        run_crew(plan, crew, clock, observers=observers)
+
+
+def taught(plan: Plan, clock: Clock) -> Plan:
     """The plan with what its teacher thinks of the training images; the teacher is asked once.
 
     Raises:
@@ -219,12 +244,12 @@ def _taught(plan: Plan, clock: Clock) -> Plan:
     """
     if plan.config.teacher is None:
         return plan
-    from autotune.after.distillation import taught
+    from autotune.after import distillation
     from autotune.engine.lines import unwritable
 
     clock.open()
     try:
-        plan = taught(plan, deadline=clock.search_deadline)
+        plan = distillation.taught(plan, deadline=clock.search_deadline)
     except OSError as error:
         if error.errno not in _FULL:
             raise
@@ -233,7 +258,7 @@ def _taught(plan: Plan, clock: Clock) -> Plan:
     return plan
 
 
-def _hand_over(plan: Plan, clock: Clock, *, score: bool = True, report: bool = True) -> None:
+def hand_over(plan: Plan, clock: Clock, *, score: bool = True, report: bool = True) -> None:
     """Makes up what is missing of the best model and of the report.
 
     Raises:

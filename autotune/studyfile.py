@@ -60,7 +60,7 @@ def _bytes(nbytes: int) -> Item:
     return tomlkit.item(text if parse_bytes(text) == nbytes else nbytes)
 
 
-_WRITTEN: dict[str, Callable[[Any], Item]] = {"time": _duration, "cache_size": _bytes}
+_WRITTEN: dict[str, Callable[[Any], Item]] = {"time": _duration, "lease": _duration, "cache_size": _bytes}
 
 
 def _table(values: Mapping[str, Any]) -> Table:

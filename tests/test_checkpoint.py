@@ -96,6 +96,36 @@ def test_facts_that_cannot_be_believed(path, text, said):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("change", [{"at": 2.0}, {"classes": ["a", "c"]}, {"added": 1}, {"facts_sha256": "0"}])
+def test_altered_facts_are_noticed(path, change):
+    """Facts that are json and not those that were saved are an error; their layout does not matter."""
+    facts = json.loads(path.with_suffix(".json").read_text())
+    path.with_suffix(".json").write_text(json.dumps(facts, separators=(",", ":"), sort_keys=True))
+    assert read_checkpoint(path).facts["at"] == 1.0
+    path.with_suffix(".json").write_text(json.dumps({**facts, **change}))
+    with pytest.raises(autotune.CheckpointError, match=r"checkpoint-1\.json: these are not the facts that were saved"):
+        read_checkpoint(path)
+
+
+def test_a_checkpoint_of_the_first_format_is_read(path):
+    """Before format 2 facts had no checksum of their own."""
+    facts = json.loads(path.with_suffix(".json").read_text())
+    del facts["facts_sha256"]
+    path.with_suffix(".json").write_text(json.dumps({**facts, "format": 1, "at": 7.0}))
+    assert read_checkpoint(path).facts["at"] == 7.0
+    assert read_checkpoint(path).tensors().keys() == TENSORS.keys()
+
+
+def test_facts_that_do_not_fit_leave_no_tensors(tmp_path, disk):
+    """Where the disk takes the tensors and not the facts, neither lies about."""
+    path = tmp_path / "x.safetensors"
+    disk(1000)
+    with pytest.raises(OSError, match="File too large"):
+        write_checkpoint(path, TENSORS, {"text": "x" * 2000})
+    disk(None)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_newer_format_says_to_upgrade(path):
     """The remedy for a newer format is a newer autotune."""
     facts = json.loads(path.with_suffix(".json").read_text())

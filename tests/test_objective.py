@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, strategies as st
@@ -109,3 +110,16 @@ def test_a_metric_of_a_task_is_better_where_the_plain_one_is():
     assert Goal.of("pets/accuracy:minimize") == Goal("pets/accuracy", "minimize")
     with pytest.raises(autotune.UsageError, match="is not one of"):
         Goal.of("pets/latency")
+
+
+def test_ranking_agrees_with_every_comparison():
+    """What is ranked before another beats it or equals it: feasible before not, nan last, equals in their order."""
+    objective = Objective((Goal.of("accuracy"),), (Limit("cost", 1.0),))
+    scores = [(a, c) for a in (0.5, float("nan"), 0.9, 0.5) for c in (0.5, 2.0)]
+    pairs = [(place, {"accuracy": a, "cost": c}) for place, (a, c) in enumerate(scores)]
+    metrics = dict(pairs)
+    ranked = objective.ranked(pairs)
+    assert ranked == [4, 0, 6, 2, 5, 1, 7, 3]
+    for first, second in pairwise(ranked):
+        assert not objective.better(metrics[second], metrics[first])
+    assert objective.best(pairs) == ranked[0]

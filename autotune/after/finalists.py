@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cmp_to_key
 from pathlib import Path
 
 from autotune.study import Point, Study, Trial
@@ -32,12 +31,7 @@ class Finalist:
 def finalists(study: Study, most: int = 3) -> tuple[Finalist, ...]:
     """The leading trials by their validation scores, best first; failed trials are none."""
     entries = [f for t in study.trials if t.value is not None and (f := _finalist(study, t)) is not None]
-
-    def compare(a: Finalist, b: Finalist) -> int:
-        one, other = a.point.metrics, b.point.metrics
-        return -1 if study.objective.better(one, other) else int(study.objective.better(other, one))
-
-    return tuple(sorted(entries, key=cmp_to_key(compare))[:most])
+    return tuple(study.objective.ranked((entry, entry.point.metrics) for entry in entries)[:most])
 
 
 def _finalist(study: Study, trial: Trial) -> Finalist | None:

@@ -19,6 +19,7 @@ import click  # noqa: E402
 
 COMMANDS = {
     "search": "Search for the best fine-tuned model of your images.",
+    "worker": "Join the search of a study.",
     "improve": "Fine-tune a model that is already trained, and say whether it became better.",
     "check": "Check images before a search: broken, copied, oddly sized, wrongly labelled.",
     "init": "Write a commented study.toml for your images.",
@@ -32,6 +33,8 @@ COMMANDS = {
     "evaluate": "Measure a study's best model on its locked test images.",
     "backbones": "List pretrained networks.",
     "cache": "List or clear what was computed once.",
+    "clean": "Remove what a study no longer needs.",
+    "storage": "Mend what a study is stored in.",
     "plugins": "List plugins and what they offer.",
     "new": "Start a plugin of your own.",
 }

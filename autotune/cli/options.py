@@ -47,6 +47,34 @@ cache_size_option = click.option(
     "--cache-size", help="Disk for what is computed once, e.g. 20GB; by default a tenth of the free disk."
 )
 
+
+def lease_options(function: F) -> F:
+    """``--lease`` and ``--retries``, the same as the keys of those names."""
+    for decorate in (
+        click.option("--retries", help="How often what died is started again; 4 unless said otherwise."),
+        click.option("--lease", help="How long a worker may seem dead before its trial is taken over; 30s."),
+    ):
+        function = decorate(function)
+    return function
+
+
+def _seconds(context: click.Context, option: click.Parameter, value: str) -> float:
+    from autotune.durations import parse_duration
+
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise UsageError(f"{option.opts[0]} {value!r}: {error}") from None
+
+
+grace_option = click.option(
+    "--grace",
+    default="30s",
+    show_default=True,
+    callback=_seconds,
+    help="Time from SIGTERM or SIGUSR1 until everything is saved and gone.",
+)
+
 learn_from_option = click.option(
     "--learn-from", help="Past studies to learn from: a folder of studies, e.g. runs/, or one study."
 )

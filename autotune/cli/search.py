@@ -15,6 +15,11 @@ from autotune.cli import STARTED, options, terminal
 @options.metric_option
 @options.learn_from_option
 @options.cache_size_option
+@options.lease_options
+@click.option("--workers", type=int, help="Search with this many processes of this machine.")
+@click.option("--gpus", help="Search with workers on these GPUs, e.g. 0,1.")
+@click.option("--per-gpu", type=int, help="Workers on each of these GPUs; 1 unless said otherwise.")
+@options.grace_option
 @options.runs_option
 @options.json_option
 @click.option("--quiet", is_flag=True, help="Print the result only.")
@@ -26,6 +31,12 @@ def command(
     metric: str | None,
     learn_from: str | None,
     cache_size: str | None,
+    lease: str | None,
+    retries: str | None,
+    workers: int | None,
+    gpus: str | None,
+    per_gpu: int | None,
+    grace: float,
     runs: str,
     as_json: bool,
     quiet: bool,
@@ -38,22 +49,34 @@ def command(
     KEY=VALUE sets any key of study.toml: metric=balanced_accuracy, backbones=['timm/resnet18'],
     fixed.lr=0.001, space.drop.high=0.3, img_size=96.
 
-    Running the same command again goes on towards the same totals; larger totals extend the study.
+    Running the same command again goes on towards the same totals; larger totals extend the study. With --workers or
+    --gpus several processes search; more may join from elsewhere: autotune worker RUN.
     """
     from autotune import searching
+    from autotune.launch import Crew
     from autotune.reporting import messages, planned
     from autotune.reporting.live import Live, Looking
 
     data, rest = options.split_data(words)
     assigned = options.assignments(
-        rest, time=time, trials=trials, name=name, metric=metric, learn_from=learn_from, cache_size=cache_size
+        rest,
+        time=time,
+        trials=trials,
+        name=name,
+        metric=metric,
+        learn_from=learn_from,
+        cache_size=cache_size,
+        lease=lease,
+        retries=retries,
     )
+    crew = Crew.of(workers, gpus, per_gpu, grace)
     plan = searching.prepare(data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
         click.echo(planned.opening(plan))
     live = None if quiet else Live(said=() if as_json else plan.reasons)
     with live or contextlib.nullcontext():
-        outcome = searching.conduct(plan, observers=[live] if live else [], started=STARTED)
+        observers = [live] if live else []
+        outcome = searching.conduct(plan, observers=observers, started=STARTED, crew=crew, grace=grace)
     if as_json:
         from autotune.reporting.records import study_record
 

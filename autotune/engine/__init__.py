@@ -1,24 +1,43 @@
-"""The engine: ask, suggest, fit, prune, tell. The only package that imports Optuna."""
+"""The engine: ask, suggest, fit, prune, tell, by one worker or by several. The only package that imports Optuna."""
 
-from autotune.engine.clock import Clock, reserve
-from autotune.engine.lock import claim
+from autotune.engine.clock import Clock, read_clock, reserve
+from autotune.engine.context import Context, lease_of, retries_of
+from autotune.engine.following import Follower
+from autotune.engine.lock import InUseError, claim
 from autotune.engine.pruning import NoPruner, Pruner, Stop, SuccessiveHalving
-from autotune.engine.search import model_loader, read, run_search
-from autotune.engine.snapshot import is_study, objective_of, read_study, snapshot
+from autotune.engine.search import Call, at_work, check, end, model_loader, read, run_search, run_worker, set_up
+from autotune.engine.signals import GRACE
+from autotune.engine.snapshot import is_done, is_study, objective_of, read_study, snapshot
+from autotune.engine.taking import is_at_work
 
 __all__ = [
+    "GRACE",
+    "Call",
     "Clock",
+    "Context",
+    "Follower",
+    "InUseError",
     "NoPruner",
     "Pruner",
     "Stop",
     "SuccessiveHalving",
+    "at_work",
+    "check",
     "claim",
+    "end",
+    "is_at_work",
+    "is_done",
     "is_study",
+    "lease_of",
     "model_loader",
     "objective_of",
     "read",
+    "read_clock",
     "read_study",
     "reserve",
+    "retries_of",
     "run_search",
+    "run_worker",
+    "set_up",
     "snapshot",
 ]

@@ -1,21 +1,24 @@
 """Attempts: the folders in which a trial runs, and the curve that they leave.
 
-``trials/00012/attempt-2/epochs.jsonl`` holds one json object a line: first where the attempt starts
-(``{"start": 3.0}``), then its epochs, the trainer's notes, and at last how it ended. An attempt without an
-end died.
+``trials/00012/attempt-2/epochs.jsonl`` holds one json object a line: first where the attempt starts and whose it is
+(``{"start": 3.0, "worker": ..., "lease": ...}``), then its epochs, the trainer's notes, and at last how it ended. An
+attempt without an end is at work, or died.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from autotune.engine.lines import append_line, cut_torn_line, read_lines, unwritable
+from autotune.engine.outage import insist
 from autotune.errors import StudyError
 from autotune.study import Point
 
@@ -28,31 +31,51 @@ def trial_folder(study: Path, number: int) -> Path:
     return study / "trials" / f"{number:05d}"
 
 
-def claim_trial(study: Path) -> tuple[int, Path]:
-    """Takes the next free number by making its folder.
+def claim_trial(study: Path, last: int) -> tuple[int, Path]:
+    """Takes the next free number by making its folder; the caller holds the study's lock.
+
+    A folder that nobody in the journal has, and in which nothing was tried, was left by a death and is taken again.
+
+    Args:
+        study: The study's folder.
+        last: The highest number that the journal knows; -1 if there is none.
 
     Raises:
         StudyError: The folder cannot be made.
     """
     home = study / "trials"
     try:
-        home.mkdir(exist_ok=True)
-        number = max((int(p.name) for p in home.iterdir() if p.name.isdecimal()), default=-1) + 1
+        insist(home, lambda: home.mkdir(exist_ok=True))
         while True:
-            folder = trial_folder(study, number)
-            try:
-                folder.mkdir()
-                return number, folder
-            except FileExistsError:
-                number += 1
+            last += 1
+            folder = trial_folder(study, last)
+            insist(folder, partial(folder.mkdir, exist_ok=True))
+            if not attempts(folder):
+                for left in folder.iterdir():
+                    left.unlink()
+                return last, folder
     except OSError as error:
         raise StudyError(f"{home}: cannot be written ({error.strerror})", hint="make room, or check the rights") from (
             error
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Who has claimed an attempt.
+
+    Attributes:
+        worker: The mark of the call; see `autotune.engine.processes`.
+        lease: The folder whose counter counts for the attempt, relative to the study's folder: its own, or that of
+            another one of its batch.
+    """
+
+    worker: str
+    lease: str
+
+
 def claim_attempt(trial: Path) -> Path:
-    """Takes the trial's next attempt by making its folder.
+    """Takes the trial's next attempt by making its folder; the caller holds the study's lock.
 
     Raises:
         StudyError: The folder cannot be made.
@@ -61,12 +84,38 @@ def claim_attempt(trial: Path) -> Path:
     while True:
         folder = trial / f"attempt-{number}"
         try:
-            folder.mkdir(parents=True)
+            insist(folder, partial(folder.mkdir, parents=True))
             return folder
         except FileExistsError:
             number += 1
         except OSError as error:
             raise unwritable(trial, error) from error
+
+
+def read_claim(folder: Path) -> Claim | None:
+    """Who has claimed an attempt; None if nobody did, or a death came in between."""
+    try:
+        with (folder / EPOCHS).open("rb") as file:
+            first = json.loads(file.readline())
+    except (OSError, ValueError):
+        return None
+    worker = first.get("worker")
+    return None if worker is None else Claim(worker=worker, lease=first["lease"])
+
+
+def open_attempt(trial: Path) -> Path | None:
+    """A trial's newest attempt, if it has not ended: its worker is at work, or died."""
+    newest = max(attempts(trial), default=None)
+    if newest is None:
+        return None
+    lines = read_lines(newest[1] / EPOCHS)
+    return None if lines and "end" in lines[-1] else newest[1]
+
+
+def is_taken_over(folder: Path) -> bool:
+    """Whether a later attempt at the same trial was claimed."""
+    number = int(folder.name.rpartition("-")[2])
+    return (folder.parent / f"attempt-{number + 1}").exists()
 
 
 def attempts(trial: Path) -> list[tuple[int, Path]]:
@@ -101,9 +150,10 @@ class Attempt:
     begun: bool = True
 
 
-def begin(folder: Path, *, start: float, durable: bool = True) -> None:
-    """Writes an attempt's first line."""
-    append_line(folder / EPOCHS, {"start": start}, durable=durable)
+def begin(folder: Path, *, start: float, claim: Claim | None = None, durable: bool = True) -> None:
+    """Writes an attempt's first line; without a claim nobody else can take it for alive."""
+    whose = {} if claim is None else {"worker": claim.worker, "lease": claim.lease}
+    append_line(folder / EPOCHS, {"start": start, **whose}, durable=durable)
 
 
 def add_point(folder: Path, point: Point, *, durable: bool = True) -> None:
@@ -144,7 +194,7 @@ def pause(folder: Path, seconds: float, *, epochs: bool) -> None:
 
 
 def mend(trial: Path) -> None:
-    """Cuts last lines that a crash tore; only who has claimed the study may do so."""
+    """Cuts last lines that a crash tore; only who takes the trial over may do so."""
     for _, folder in attempts(trial):
         cut_torn_line(folder / EPOCHS)
 

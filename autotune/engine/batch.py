@@ -8,13 +8,12 @@ best few members join the search.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cmp_to_key
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.engine import attempt
-from autotune.engine.context import COPY_OF, Context
+from autotune.engine.context import COPY_OF, PLACE, Context
 from autotune.engine.drawing import draw
 from autotune.engine.recipes import TrialPlan
 from autotune.engine.storage import FINAL, MEMBERS, SEARCH
@@ -40,9 +39,8 @@ def gather(context: Context, leader: Turn) -> list[Turn]:
     return [leader, *_waiting(context, number)]
 
 
-def take_again(context: Context) -> list[Turn]:
-    """The first trial that has begun and not ended, with what is left of its batch."""
-    stage, frozen = context.waiting()[0]
+def take_again(context: Context, stage: str, frozen: FrozenTrial) -> list[Turn]:
+    """A trial that has begun and not ended, with what is left of its batch."""
     if stage == MEMBERS:
         return _waiting(context, frozen.user_attrs["batch"])
     turn = resume(context, stage, frozen)
@@ -54,7 +52,8 @@ def share(context: Context, number: int) -> None:
 
     A second time does nothing.
     """
-    _share(context, [trial for trial in context.study().trials if trial.batch == number])
+    with context.lock.held():
+        _share(context, [trial for trial in context.study().trials if trial.batch == number])
 
 
 def share_all(context: Context) -> None:
@@ -71,11 +70,7 @@ def _share(context: Context, batch: Sequence[Trial]) -> None:
     if any(trial.state == "running" for trial in batch):
         return
     objective, space = context.plan.objective, context.plan.space
-
-    def order(a: Trial, b: Trial) -> int:
-        return objective.better(b.metrics, a.metrics) - objective.better(a.metrics, b.metrics)
-
-    best = sorted((t for t in batch if t.follows and t.value is not None), key=cmp_to_key(order))[:TOLD]
+    best = objective.ranked((t, t.metrics) for t in batch if t.follows and t.value is not None)[:TOLD]
     told = {trial.user_attrs.get(COPY_OF) for trial in context.frozen(SEARCH)}
     for trial in best:
         known = {name: value for name, value in trial.sampled.items() if name in space}
@@ -107,12 +102,14 @@ def _make(context: Context, leader: Turn) -> None:
     if leader.recipe is None:
         return
     made = {t.user_attrs["place"] for t in _members(context, number)}
-    seed = member_seed(context, leader.optuna.number)
+    seed = member_seed(context, leader.optuna.user_attrs.get(PLACE, leader.optuna.number))
     known = {name: distribution(dimension) for name, dimension in plan.space.items()}
+    last, own = context.last_number(), -1
     for place, member in enumerate(draw(plan, leader.plan.sampled, leader.recipe, seed=seed)):
         if place in made:
             continue
-        own, folder = attempt.claim_trial(plan.path)
+        context.lock.check()
+        own, folder = attempt.claim_trial(plan.path, max(last, own))
         TrialPlan(
             trial=own,
             stage="search",

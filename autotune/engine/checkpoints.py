@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Collection, Iterable
-from functools import cmp_to_key
 from pathlib import Path
 
 from autotune.checkpoint import Checkpoint
@@ -13,12 +14,20 @@ from autotune.objective import Objective
 from autotune.study import Point, Trial
 
 KEEP_TRIALS = 5
+_NAME = re.compile(r"checkpoint-(\d+(?:\.\d+)?(?:e[+-]\d+)?)(?:-(\d+))?\.json")
 
 
 def saved(attempt: Path) -> list[Path]:
-    """Every checkpoint of an attempt, the oldest first."""
-    found = [(json.stat().st_mtime_ns, json.with_suffix(".safetensors")) for json in attempt.glob("checkpoint-*.json")]
-    return [path for _, path in sorted(found)]
+    """Every checkpoint of an attempt, the oldest first: by the epochs done, for clocks may jump."""
+    found = []
+    try:
+        names = os.listdir(attempt)
+    except FileNotFoundError:
+        return []
+    for name in names:
+        if match := _NAME.fullmatch(name):
+            found.append((float(match[1]), int(match[2] or 1), (attempt / name).with_suffix(".safetensors")))
+    return [path for _, _, path in sorted(found)]
 
 
 def epochs_of(checkpoint: Checkpoint) -> float:
@@ -52,36 +61,56 @@ def thin_attempt(attempt: Path, keep: Collection[str]) -> None:
             _remove(path)
 
 
+def best_saved(curve: Iterable[Point], objective: Objective) -> Point | None:
+    """The best epoch of a curve among those that have a checkpoint; an epoch may have none where the disk was full."""
+    return best_point((p for p in curve if p.checkpoint), objective)
+
+
+def needed(study: Path, trials: Iterable[Trial], objective: Objective) -> set[Path]:
+    """The checkpoints of trials that have ended which somebody may still ask for.
+
+    These are the best saved epoch of each of the best few trials, and the last two of the leader and of trials that a
+    waiting one continues: from the last one they go on, and their weights can be averaged.
+    """
+    trials = list(trials)
+    ranked = objective.ranked((t, t.metrics) for t in trials if t.value is not None and _holds(t))
+    keep = set()
+    for trial in ranked[:KEEP_TRIALS]:
+        if (point := best_saved(trial.curve, objective)) is not None:
+            keep.add(study / str(point.checkpoint))
+    continued = {t.parent for t in trials if t.parent is not None and t.state == "running"}
+    for trial in [*ranked[:1], *(t for t in trials if t.number in continued)]:
+        keep |= {study / name for name in _names(trial)[-2:]}
+    return keep
+
+
 def thin_study(study: Path, trials: Iterable[Trial], ended: Collection[int], objective: Objective) -> set[int]:
     """Removes the checkpoints that nobody will ask for, once trials have ended.
 
-    Kept are the best epoch of each of the best few trials, and the leader's last two: from the last one it can be
-    continued, and their weights can be averaged. Trials that run or wait are left alone.
+    Trials that run or wait are left alone.
 
     Returns:
         The numbers of the trials that were thinned out.
     """
     trials = list(trials)
-
-    def order(a: Trial, b: Trial) -> int:
-        return objective.better(b.metrics, a.metrics) - objective.better(a.metrics, b.metrics)
-
-    ranked = sorted((t for t in trials if t.value is not None), key=cmp_to_key(order))
-    keep = set()
-    for trial in ranked[:KEEP_TRIALS]:
-        if (point := best_point(trial.curve, objective)) and point.checkpoint:
-            keep.add(study / point.checkpoint)
-    if ranked:
-        keep |= {study / name for name in [p.checkpoint for p in ranked[0].curve if p.checkpoint][-2:]}
+    keep = needed(study, trials, objective)
     thinned = set()
     for trial in trials:
         if trial.state == "running":
             continue
-        if trial.number in ended or any(p.checkpoint and study / p.checkpoint not in keep for p in trial.curve):
+        if trial.number in ended or (_holds(trial) and any(study / name not in keep for name in _names(trial))):
             thinned.add(trial.number)
             for _, folder in attempts(trial_folder(study, trial.number)):
                 _clear(folder, keep)
     return thinned
+
+
+def _holds(trial: Trial) -> bool:
+    return any(p.checkpoint for p in trial.curve)
+
+
+def _names(trial: Trial) -> list[str]:
+    return [p.checkpoint for p in trial.curve if p.checkpoint]
 
 
 def _clear(attempt: Path, keep: Collection[Path]) -> None:

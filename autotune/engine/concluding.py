@@ -9,36 +9,39 @@ from optuna.trial import TrialState
 
 from autotune.engine import attempt
 from autotune.engine.checkpoints import thin_study
-from autotune.engine.context import Context
+from autotune.engine.context import NUMBER, STAGES, Context
 from autotune.engine.failures import write_failure
 from autotune.engine.fit import Ending
 from autotune.engine.turns import Turn
-from autotune.errors import AutotuneError
+from autotune.errors import RepeatedFailure
+from autotune.study import Trial
 
 FAILURES_IN_A_ROW = 5
 
 
 def conclude(context: Context, ended: Sequence[tuple[Turn, Ending]]) -> None:
-    """Records how attempts ended that ended together."""
+    """Records how attempts ended that ended together; the caller holds the study's lock, and they are its own."""
     objective, path = context.plan.objective, context.plan.path
-    scores = {}
-    if any(ending.end == "complete" for _, ending in ended):
-        scores = {trial.number: trial.metrics for trial in context.study().trials}
     for turn, ending in ended:
-        number, study = turn.plan.trial, context.optuna(turn.stage)
+        study = context.optuna(turn.stage)
         if ending.failure is not None:
-            write_failure(attempt.trial_folder(path, number), ending.failure)
+            write_failure(attempt.trial_folder(path, turn.plan.trial), ending.failure)
         set_reason(turn, ending.reason)
         if ending.end == "complete":
-            for limit, excess in zip(objective.limits, objective.excess(scores[number]), strict=True):
+            metrics = context.record(turn.stage, turn.optuna.number).metrics
+            for limit, excess in zip(objective.limits, objective.excess(metrics), strict=True):
                 if limit.metric not in turn.optuna.constraints:
                     turn.optuna.set_constraint(limit.metric, excess)
-            study.tell(turn.optuna, list(objective.values(scores[number])))
-        elif ending.end == "pruned":
-            study.tell(turn.optuna, state=TrialState.PRUNED)
-        elif ending.end == "failed":
-            study.tell(turn.optuna, state=TrialState.FAIL)
+            study.tell(turn.optuna, list(objective.values(metrics)), skip_if_finished=True)
+        elif ending.end != "paused":
+            state = TrialState.PRUNED if ending.end == "pruned" else TrialState.FAIL
+            study.tell(turn.optuna, state=state, skip_if_finished=True)
+
+
+def announce(context: Context, ended: Sequence[tuple[Turn, Ending]]) -> None:
+    """Thins out what nobody needs since trials have ended, and tells the observers of them."""
     if over := [turn.plan.trial for turn, ending in ended if ending.end != "paused"]:
+        path, objective = context.plan.path, context.plan.objective
         context.records.forget(thin_study(path, context.study().trials, over, objective))
     context.notify("autotune_trial_finished", [turn.plan.trial for turn, _ in ended])
     context.clock.save()
@@ -52,25 +55,43 @@ def set_reason(turn: Turn, reason: str | None) -> None:
         turn.optuna.set_user_attr("reason", reason)
 
 
-def count_failures(context: Context, endings: Iterable[Ending]) -> None:
-    """Stops the study at the fifth equal failure in a row; a batch of which all trials failed counts as one.
+def check_failures(context: Context, endings: Iterable[Ending]) -> None:
+    """Stops the search at the fifth equal failure in a row, whoever ran the trials; failures before this call are over.
+
+    A batch of which all trials failed counts as one failure, another one as none.
+
+    Args:
+        context: The search.
+        endings: How the trials ended that this worker ran last.
 
     Raises:
-        AutotuneError: This was the fifth.
+        RepeatedFailure: The last five trials failed alike.
     """
-    endings = list(endings)
-    if any(ending.end in ("complete", "pruned") for ending in endings):
-        context.failures.clear()
+    if not any(ending.failure is not None for ending in endings):
         return
-    failure = next((ending.failure for ending in endings if ending.failure is not None), None)
-    if failure is None:
+    ends = {
+        t.user_attrs[NUMBER]: t.datetime_complete
+        for stage in STAGES
+        for t in context.frozen(stage)
+        if t.datetime_complete is not None and NUMBER in t.user_attrs
+    }
+    batches: dict[int, list[Trial]] = {}
+    for trial in context.study().trained:
+        batches.setdefault(trial.number if trial.batch is None else trial.batch, []).append(trial)
+    over = [
+        batch
+        for batch in batches.values()
+        if all(t.number in ends for t in batch) and any(t.number not in context.ended_before for t in batch)
+    ]
+    over.sort(key=lambda batch: max(ends[t.number] for t in batch))
+    last = over[-FAILURES_IN_A_ROW:]
+    if len(last) < FAILURES_IN_A_ROW or any(t.state != "failed" for batch in last for t in batch):
         return
-    failures = context.failures
-    if failures and (failures[-1].kind, failures[-1].reason) != (failure.kind, failure.reason):
-        failures.clear()
-    failures.append(failure)
-    if len(failures) >= FAILURES_IN_A_ROW:
-        raise AutotuneError(
-            f"{len(failures)} trials in a row failed alike ({failure.kind}): {failure.reason}",
-            hint=f"see {context.plan.path}/trials/*/failure.json; the search goes on from here when it is run again",
-        )
+    failures = [batch[0].failure for batch in last]
+    first = failures[0]
+    if first is None or any(f is None or (f.kind, f.reason) != (first.kind, first.reason) for f in failures):
+        return
+    raise RepeatedFailure(
+        f"{len(last)} trials in a row failed alike ({first.kind}): {first.reason}",
+        hint=f"see {context.plan.path}/trials/*/failure.json; the search goes on from here when it is run again",
+    )

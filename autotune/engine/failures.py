@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 from autotune.checkpoint import write_atomically
 from autotune.engine.lines import unwritable
+from autotune.engine.outage import insist
 from autotune.errors import AutotuneError, DataError, StudyError, TrialFailure
 from autotune.study import Failure, FailureKind
 
@@ -58,7 +59,8 @@ def write_failure(folder: Path, failure: Failure) -> None:
     """
     facts = {"kind": failure.kind, "reason": failure.reason, "traceback": failure.traceback}
     try:
-        write_atomically(folder / FILE, json.dumps(facts, indent=1).encode())
+        content = json.dumps(facts, indent=1).encode()
+        insist(folder / FILE, lambda: write_atomically(folder / FILE, content))
     except OSError as error:
         raise unwritable(folder / FILE, error) from error
 

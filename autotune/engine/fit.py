@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from autotune.checkpoint import Checkpoint
+from autotune.checkpoint import Checkpoint, HeldCheckpoint
 from autotune.data import Data
 from autotune.engine.failures import BrokenContractError, failure_of
 from autotune.engine.pruning import Stop
@@ -90,7 +90,8 @@ def attend(
     finally:
         late = _close(epochs, called)
     if late is not None:
-        over = {i: Ending(end="failed", failure=late) for i in over}
+        failed = Ending(end="failed", failure=late)
+        over = {i: ending if ending.end == "failed" else failed for i, ending in over.items()}
     last = {i: _last(run, failure or late, called, scored=i in known) for i, run in left.items()}
     if over or last:
         ended({**over, **last})
@@ -206,7 +207,7 @@ def check(epoch: object, run: AttemptRun, objective: Objective, called: str) -> 
     if epoch.checkpoint is not None:
         if not isinstance(epoch.checkpoint, Checkpoint) or epoch.checkpoint.path.parent != run.folder:
             raise BrokenContractError("plugin", f"{called}: an epoch's checkpoint must be what run.save returned")
-        path = _relative(epoch.checkpoint.path)
+        path = None if isinstance(epoch.checkpoint, HeldCheckpoint) else _relative(epoch.checkpoint.path)
     at = float(epoch.at)
     return Point(at=at, metrics=metrics, images=int(epoch.images), seconds=run.received(at), checkpoint=path)
 

@@ -14,6 +14,10 @@ from autotune.errors import StudyError
 _held: dict[Path, int] = {}
 
 
+class InUseError(StudyError):
+    """Another process has claimed the folder."""
+
+
 @contextmanager
 def claim(folder: Path) -> Iterator[None]:
     """Holds the study's folder for this process; it may be claimed again inside.
@@ -22,7 +26,8 @@ def claim(folder: Path) -> Iterator[None]:
         folder: The study's folder; it exists.
 
     Raises:
-        StudyError: Another process is searching there, or the folder cannot be written.
+        InUseError: Another process is searching there.
+        StudyError: The folder cannot be written.
     """
     path = (folder / "lock").resolve()
     if path in _held:
@@ -37,9 +42,9 @@ def claim(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            raise StudyError(
+            raise InUseError(
                 f"{folder}: another process ({pid}) is searching here",
-                hint=f"wait for it, stop it (kill {pid}), or name another study: name=...",
+                hint=f"join it (autotune worker {folder}), wait for it, stop it (kill {pid}), or name another study",
             ) from None
         try:
             os.ftruncate(descriptor, 0)

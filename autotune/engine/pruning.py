@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from autotune.errors import UnknownName
 from autotune.objective import Objective
@@ -65,6 +66,7 @@ class SuccessiveHalving(Pruner):
         agreement: Kendall's tau-b below which the rule is switched off.
         enough: Finished trials from which on the agreement counts.
         recent: Finished trials, the newest, that it is measured on.
+        scores: What trials had scored at the rungs, looked up once.
     """
 
     first: int = 3
@@ -73,6 +75,7 @@ class SuccessiveHalving(Pruner):
     agreement: float = 0.5
     enough: int = 5
     recent: int = 50
+    scores: _Scores = field(default_factory=lambda: _Scores(), repr=False, compare=False)
 
     def decide(self, trial: Trial, study: Study) -> Stop | None:
         """See `Pruner.decide`."""
@@ -87,20 +90,20 @@ class SuccessiveHalving(Pruner):
             if rung is None or trial.stage != "search":
                 continue
             if rung not in fields:
-                fields[rung] = _Field.at(rung, study)
+                fields[rung] = _Field.at(rung, study, self.scores)
             if reason := self._loses(trial, rung, fields[rung], study.objective):
                 stops[trial.number] = Stop(reason)
         return stops if stops and self.trusted(study) else {}
 
     def _loses(self, trial: Trial, rung: int, field: _Field, objective: Objective) -> str | None:
         """Why a trial is stopped at a rung, or None."""
-        mine = score_at(trial, rung, objective)
+        mine = self.scores.at(trial, rung, objective)
         if mine is None or trial.number <= field.first or self._audits(trial):
             return None
         metric = objective.main.metric
         share = "half goes" if self.reduction == 2 else f"one in {self.reduction} goes"
-        for scores, where in ((field.siblings(trial), " in its batch"), (field.others(trial), "")):
-            rank, among = 1 + sum(_beats(s, mine, objective) for s in scores), len(scores) + 1
+        for others, where in ((field.siblings(trial), " in its batch"), (field.others(trial), "")):
+            rank, among = 1 + others.beating(mine), len(others) + 1
             if rank > max(1, among // self.reduction):
                 score = f"{metric} {mine[metric]:.4g}"
                 return f"at epoch {rung} its {score} ranks {rank} of {among}{where}; the best {share} on"
@@ -115,7 +118,7 @@ class SuccessiveHalving(Pruner):
         early, late = [], []
         for trial in study.trials:
             if trial.stage == "search" and trial.state == "complete" and trial.value is not None and not trial.follows:
-                score = score_at(trial, self.first, objective)
+                score = self.scores.at(trial, self.first, objective)
                 if score is not None and trial.curve[-1].at > self.first + _SLACK:
                     early.append(score[objective.main.metric])
                     late.append(trial.value)
@@ -141,44 +144,95 @@ class SuccessiveHalving(Pruner):
         return digest[0] % self.audit == 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scores:
+    """Scores at rungs; those of a trial that has not changed are not looked up again."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[int, float], tuple[Trial, Mapping[str, float] | None]] = {}
+
+    def at(self, trial: Trial, rung: float, objective: Objective) -> Mapping[str, float] | None:
+        """See `score_at`."""
+        known = self._found.get((trial.number, rung))
+        if known is None or known[0] is not trial:
+            known = self._found[trial.number, rung] = trial, score_at(trial, rung, objective)
+        return known[1]
+
+
+class _Others:
+    """The scores that a trial is compared with.
+
+    Args:
+        scores: Those of all, its own perhaps among them.
+        objective: Compares them.
+        own: Whether its own are among them.
+    """
+
+    def __init__(self, scores: Sequence[Mapping[str, float]], objective: Objective, *, own: bool) -> None:
+        self._scores, self._objective, self._own = scores, objective, own
+        single = len(objective.goals) == 1
+        self._places = sorted(objective.place(s) for s in scores) if single else None
+
+    def __len__(self) -> int:
+        return len(self._scores) - self._own
+
+    def beating(self, mine: Mapping[str, float]) -> int:
+        """How many beat a trial's scores; its own do not."""
+        if self._places is not None:
+            return bisect_left(self._places, self._objective.place(mine))
+        return sum(_beats(scores, mine, self._objective) for scores in self._scores)
+
+
 class _Field:
     """The trials that reached a rung, with their best scores up to it.
 
-    Attributes:
+    Args:
         first: The number of the first trial of the search that has not failed.
         single: Scores of trials by themselves, by number.
         batches: Scores in batches, by the leader's number and their own.
-        best: The best scores of every batch, by the leader's number.
+        objective: Compares scores.
     """
 
-    first: int
-    single: Mapping[int, Mapping[str, float]]
-    batches: Mapping[int, Mapping[int, Mapping[str, float]]]
-    best: Mapping[int, Mapping[str, float]]
+    def __init__(
+        self,
+        first: int,
+        single: Mapping[int, Mapping[str, float]],
+        batches: Mapping[int, Mapping[int, Mapping[str, float]]],
+        objective: Objective,
+    ) -> None:
+        self.first = first
+        self._single, self._batches, self._objective = single, batches, objective
+        found = {leader: objective.best((s, s) for s in batch.values()) for leader, batch in batches.items()}
+        self._best = {leader: scores for leader, scores in found.items() if scores is not None}
+        self._siblings: dict[tuple[int | None, bool], _Others] = {}
+        self._outside: dict[tuple[int | None, bool], _Others] = {}
 
     @classmethod
-    def at(cls, rung: float, study: Study) -> _Field:
+    def at(cls, rung: float, study: Study, scores: _Scores) -> _Field:
+        """The trials of a study that reached a rung."""
         single: dict[int, Mapping[str, float]] = {}
         batches: dict[int, dict[int, Mapping[str, float]]] = {}
         peers = [t for t in study.trials if t.stage == "search" and t.state != "failed"]
         for trial in peers:
-            if (score := score_at(trial, rung, study.objective)) is not None:
+            if (score := scores.at(trial, rung, study.objective)) is not None:
                 place = single if trial.batch is None else batches.setdefault(trial.batch, {})
                 place[trial.number] = score
-        found = {leader: study.objective.best((s, s) for s in batch.values()) for leader, batch in batches.items()}
-        best = {leader: scores for leader, scores in found.items() if scores is not None}
-        return cls(first=min((t.number for t in peers), default=-1), single=single, batches=batches, best=best)
+        return cls(min((t.number for t in peers), default=-1), single, batches, study.objective)
 
-    def siblings(self, trial: Trial) -> list[Mapping[str, float]]:
-        """Scores of the other trials of its batch."""
-        batch = {} if trial.batch is None else self.batches.get(trial.batch, {})
-        return [score for number, score in batch.items() if number != trial.number]
+    def siblings(self, trial: Trial) -> _Others:
+        """Scores of the other trials of its batch; none for a trial by itself."""
+        batch = {} if trial.batch is None else self._batches.get(trial.batch, {})
+        key = (trial.batch, trial.number in batch)
+        if key not in self._siblings:
+            self._siblings[key] = _Others(list(batch.values()), self._objective, own=key[1])
+        return self._siblings[key]
 
-    def others(self, trial: Trial) -> list[Mapping[str, float]]:
+    def others(self, trial: Trial) -> _Others:
         """Scores of trials outside its batch; the best one of every batch."""
-        scores = [score for number, score in self.single.items() if number != trial.number]
-        return scores + [score for leader, score in self.best.items() if leader != trial.batch]
+        key = (trial.batch, trial.number in self._single)
+        if key not in self._outside:
+            scores = [*self._single.values(), *(s for leader, s in self._best.items() if leader != trial.batch)]
+            self._outside[key] = _Others(scores, self._objective, own=key[1])
+        return self._outside[key]
 
 
 def make_pruner(name: str) -> Pruner:

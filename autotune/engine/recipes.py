@@ -11,6 +11,7 @@ from typing import Any
 import tomlkit
 
 from autotune.checkpoint import write_atomically
+from autotune.engine.outage import insist
 from autotune.errors import StudyError
 from autotune.study import Stage
 
@@ -62,7 +63,8 @@ class TrialPlan:
             document.add(key, value)
         document.add("recipe", tomlkit.item(_without_none(self.recipe)))
         document.add("sampled", tomlkit.item(_without_none(self.sampled)))
-        write_atomically(folder / FILE, tomlkit.dumps(document).encode())
+        content = tomlkit.dumps(document).encode()
+        insist(folder / FILE, lambda: write_atomically(folder / FILE, content))
 
     @classmethod
     def read(cls, folder: Path) -> TrialPlan | None:

@@ -13,7 +13,6 @@ from autotune.engine.checkpoints import damage, epochs_of, saved
 from autotune.errors import CheckpointError
 from autotune.study import Point
 
-DEATHS = 5
 _SLACK = 1e-6
 
 

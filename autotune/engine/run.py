@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from autotune.backbone import Backbone
-from autotune.checkpoint import Checkpoint, write_checkpoint
-from autotune.engine import attempt
+from autotune.checkpoint import Checkpoint, HeldCheckpoint, write_checkpoint
+from autotune.engine import attempt, outage
 from autotune.engine.checkpoints import saved
-from autotune.engine.lines import settle, unwritable
+from autotune.engine.leases import Counter
+from autotune.engine.lines import settle
 from autotune.engine.watch import Watch
 from autotune.errors import StudyError, TrialFailure
 from autotune.specs import AugmentationSpec
@@ -34,7 +35,8 @@ class AttemptRun(Run):
         over: Whether it has ended while others of its batch go on.
         failed: What the trainer said of its failure, or None.
         spent: Seconds of its epochs.
-        settled: The checkpoint that the disk is known to have, in a batch that does not wait for it every time.
+        settled: The checkpoint that the disk is known to have; it is not waited for every time.
+        unsaved: Epochs since the last checkpoint whose own could not be written.
     """
 
     trial: int
@@ -56,33 +58,46 @@ class AttemptRun(Run):
     failed: TrialFailure | None = None
     spent: float = 0.0
     settled: set[str] = field(default_factory=set)
+    unsaved: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.at = 0.0 if self.resume is None else float(self.resume.facts.get("epochs_done", 0.0))
-        self._beats = 0
+        self._counter = Counter(self.folder)
 
     def save(self, tensors: Mapping[str, Any], facts: Mapping[str, Any]) -> Checkpoint:
-        """See `autotune.Run.save`. The epochs done are the facts' ``at``, or else one more than last yielded."""
+        """See `autotune.Run.save`. The epochs done are the facts' ``at``, or else one more than last yielded.
+
+        While the disk is full, or the folder read-only, the training goes on without: what is returned lies in memory
+        only, and its epoch has no checkpoint.
+        """
         done = float(facts.get("at", self.at + 1))
         path = self.folder / f"checkpoint-{done:g}.safetensors"
         again = 1
         while path.exists():
             again += 1
             path = self.folder / f"checkpoint-{done:g}-{again}.safetensors"
+        facts = {**facts, **self.added, "epochs_done": done}
         try:
-            checkpoint = write_checkpoint(
-                path, tensors, {**facts, **self.added, "epochs_done": done}, durable=not self.batched
-            )
+            checkpoint = write_checkpoint(path, tensors, facts, durable=False)
         except OSError as error:
-            raise CannotSaveError(
-                f"{path}: cannot be written ({error.strerror})",
-                hint="make room, then run the same command again; the trial goes on from its last checkpoint",
-            ) from error
+            if not outage.passes(error):
+                raise CannotSaveError(
+                    f"{path}: cannot be written ({error.strerror})",
+                    hint="make room, then run the same command again; the trial goes on from its last checkpoint",
+                ) from error
+            self.unsaved.append(done)
+            what = f"{path}: the checkpoint cannot be written"
+            outage.warn_once(self.folder, error, what, "the training goes on, and the best that was saved is kept")
+            return HeldCheckpoint(path=path, facts=facts, backbone=self.backbone, held=tensors)
+        if self.unsaved:
+            outage.over(self.folder)
+            self.note(f"without a checkpoint, for it could not be written: epochs {self.unsaved[0]:g} to {self.at:g}")
+            self.unsaved.clear()
         return Checkpoint(path=path, facts=checkpoint.facts, backbone=self.backbone)
 
-    def settle(self) -> None:
-        """Waits until the newest checkpoint and the curve are on the disk."""
-        newest = saved(self.folder)[-1:]
+    def settle(self, *, all_of_them: bool = False) -> None:
+        """Waits until the newest checkpoint, or all that there still are, and the curve are on the disk."""
+        newest = saved(self.folder)[0 if all_of_them else -1 :]
         settle([*newest, *(path.with_suffix(".json") for path in newest), self.folder / attempt.EPOCHS])
         self.settled = {path.name for path in newest}
 
@@ -122,9 +137,4 @@ class AttemptRun(Run):
         Raises:
             StudyError: The folder cannot be written.
         """
-        self._beats += 1
-        path = self.folder / "alive"
-        try:
-            path.write_text(f"{self._beats}\n")
-        except OSError as error:
-            raise unwritable(path, error) from error
+        self._counter.beat()

@@ -17,12 +17,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.checking import backbone_field
 from autotune.engine import attempt
-from autotune.engine.context import Context
+from autotune.engine.context import Context, retries_of
 from autotune.engine.failures import failure_of, write_failure
 from autotune.engine.fit import Ending
 from autotune.engine.pacing import UNFREEZE, cost
 from autotune.engine.recipes import TrialPlan
-from autotune.engine.resuming import DEATHS, deaths
+from autotune.engine.resuming import deaths
 from autotune.engine.run import AttemptRun, CannotSaveError
 from autotune.engine.samplers import derived_seed
 from autotune.engine.storage import SCREEN
@@ -100,7 +100,7 @@ def _expected(plan: Plan, name: str, known: Mapping[str, Trial]) -> float:
 def _begun(context: Context, name: str) -> FrozenTrial:
     """Writes down a new screening; a death in between leaves a number that nobody has."""
     plan = context.plan
-    number, folder = attempt.claim_trial(plan.path)
+    number, folder = attempt.claim_trial(plan.path, context.last_number())
     sampled: dict[str, Scalar] = {**complete({}, plan.space, plan.trainer.recipe), "backbone": name}
     if UNFREEZE in plan.space:
         sampled[UNFREEZE] = clip(0.0, plan.space[UNFREEZE])
@@ -133,8 +133,8 @@ def _look(context: Context, frozen: FrozenTrial, left: float) -> None:
         ending = Ending(end="complete")
     elif recipe is None:
         ending = Ending(end="failed", failure=refused)
-    elif deaths(past) >= DEATHS:
-        reason = f"{DEATHS} attempts in a row died"
+    elif (count := deaths(past)) > retries_of(plan.config):
+        reason = f"{count} attempts in a row died"
         ending = Ending(end="failed", failure=Failure(kind="lost", reason=reason))
     else:
         ending = _attempt(context, number, recipe, left)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,16 +47,34 @@ class Records:
         self.folder = folder
         self.objective = objective
         self._kept: dict[tuple[str, int], Trial] = {}
+        self._keys: dict[int, tuple[str, int]] = {}
+        self._holding: set[tuple[str, int]] = set()
+        self._ordered: list[Trial] = []
+        self._over: dict[str, int] = {}
         self._plans: dict[int, TrialPlan] = {}
 
-    def trials(self, found: Iterable[tuple[str, Iterable[FrozenTrial]]]) -> tuple[Trial, ...]:
+    def trials(self, found: Iterable[tuple[str, Sequence[FrozenTrial]]]) -> tuple[Trial, ...]:
         """Every trial that has begun, by number.
 
         Args:
-            found: Optuna's trials by stage.
+            found: Optuna's trials by stage, of all stages, in Optuna's order.
         """
-        records = [record for stage, frozen in found for one in frozen if (record := self.trial(stage, one))]
-        return tuple(sorted(records, key=lambda t: t.number))
+        self._look_again()
+        running = []
+        for stage, frozen in found:
+            over = self._over.get(stage, 0)  # so many of the first ones have ended and are known
+            contiguous = True
+            for one in frozen[over:]:
+                record = self.trial(stage, one)
+                if record is not None and record.state == "running":
+                    running.append(record)
+                contiguous = contiguous and one.state.is_finished()
+                over += contiguous
+            self._over[stage] = over
+        trials = list(self._ordered)
+        for record in running:
+            insort(trials, record, key=_number)
+        return tuple(trials)
 
     def trial(self, stage: str, frozen: FrozenTrial) -> Trial | None:
         """One trial; None while it has no number yet."""
@@ -63,13 +83,39 @@ class Records:
             record = self._read(stage, frozen)
             if record is None or record.state == "running":
                 return record
-            self._kept[key] = record
+            self._keep(key, record)
         return self._kept[key]
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Reads some trials again when they are next asked for, e.g. because checkpoints were removed."""
-        gone = set(numbers)
-        self._kept = {key: trial for key, trial in self._kept.items() if trial.number not in gone}
+        for number in numbers:
+            if (key := self._keys.pop(number, None)) is not None:
+                del self._kept[key]
+                del self._ordered[self._place(number)]
+                self._holding.discard(key)
+                self._over[key[0]] = min(key[1], self._over.get(key[0], 0))
+
+    def _keep(self, key: tuple[str, int], record: Trial) -> None:
+        if key in self._kept:
+            self._ordered[self._place(record.number)] = record
+        else:
+            insort(self._ordered, record, key=_number)
+        self._kept[key] = record
+        self._keys[record.number] = key
+        if any(point.checkpoint for point in record.curve):
+            self._holding.add(key)
+
+    def _place(self, number: int) -> int:
+        return bisect_left(self._ordered, number, key=_number)
+
+    def _look_again(self) -> None:
+        """Other workers thin out checkpoints too: looks whether those that were there still are."""
+        for key in list(self._holding):
+            record = self._kept[key]
+            curve = attempt.without_lost_checkpoints(record.curve, self.folder)
+            if any(now is not before for now, before in zip(curve, record.curve, strict=True)):
+                self._holding.discard(key)
+                self._keep(key, replace(record, curve=curve))
 
     def _read(self, stage: str, frozen: FrozenTrial) -> Trial | None:
         number = frozen.user_attrs.get("number")
@@ -102,6 +148,10 @@ class Records:
             parent=plan.parent if plan else None,
             batch=plan.batch if plan else None,
         )
+
+
+def _number(trial: Trial) -> int:
+    return trial.number
 
 
 def is_study(folder: Path) -> bool:
@@ -177,8 +227,9 @@ def is_done(config: StudyConfig, trials: Iterable[Trial], spent: float, ended: M
     trials = list(trials)
     if config.time is not None and spent >= config.time - reserve(config.time):
         return any(t.curve or t.failure for t in trials if t.stage != "screen")
-    counted = sum(t.stage == "search" and not t.follows and t.state != "running" for t in trials)
-    return config.trials is not None and counted >= config.trials and all(t.state != "running" for t in trials)
+    if config.trials is None or len(trials) < config.trials or any(t.state == "running" for t in trials):
+        return False
+    return sum(t.stage == "search" and not t.follows for t in trials) >= config.trials
 
 
 def _best(folder: Path, trials: Iterable[Trial], loader: Callable[[Path, str], Model]) -> Best | None:

@@ -1,4 +1,4 @@
-"""Optuna's journal in a study's folder: opened, repaired, and kept quiet."""
+"""Optuna's studies in a study's folder: opened, and kept quiet."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 import optuna
 from optuna.samplers import RandomSampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
-from autotune.engine.lines import cut_torn_line
+from autotune.engine.journal import LOCK, JournalFile, damaged
+from autotune.engine.journal_lock import JournalLock
 from autotune.errors import StudyError
 from autotune.objective import Objective
 
@@ -40,17 +40,14 @@ class Journal:
 
 
 def open_journal(folder: Path, objective: Objective) -> Journal:
-    """Opens a study's journal for writing, or begins one; the caller has claimed the folder.
+    """Opens a study's journal for writing, or begins one; other workers may have it open too.
 
-    A last line torn by a crash is cut off first, since the next write would complete it to nonsense.
+    A last line torn by a crash is cut off before the first write, which would complete it to nonsense.
 
     Raises:
         StudyError: The journal is damaged, or belongs to a study with other goals.
     """
-    path = folder / FILE
-    (folder / f"{FILE}.lock").unlink(missing_ok=True)  # a link that a killed writer left; it would cost 30 s
-    cut_torn_line(path)
-    storage = _load(path)
+    storage = open_storage(folder / FILE, JournalLock(folder / LOCK))
     directions = [goal.direction for goal in objective.goals]
     search, members, final = (
         optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
@@ -76,19 +73,26 @@ def read_journal(folder: Path) -> list[tuple[str, list[optuna.trial.FrozenTrial]
     path = folder / FILE
     if not path.exists():
         return []
-    storage = _load(path)
+    storage = open_storage(path, None)
     names = {s.study_name: s._study_id for s in storage.get_all_studies()}
     stages = [name for name in (SEARCH, MEMBERS, FINAL, SCREEN) if name in names]
     return [(name, storage.get_all_trials(names[name], deepcopy=False)) for name in stages]
 
 
-def _load(path: Path) -> JournalStorage:
+def open_storage(path: Path, lock: JournalLock | None) -> JournalStorage:
+    """Optuna's view of a journal's file.
+
+    Args:
+        path: The file; it need not be there.
+        lock: Held while it is written; None for who only reads it, or has it alone.
+
+    Raises:
+        StudyError: It cannot be opened, or is damaged before its last line.
+    """
+    file = JournalFile(path, lock)
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
+        return JournalStorage(file)
     except OSError as error:
         raise StudyError(f"{path}: cannot be opened ({error.strerror})") from error
-    except (KeyError, ValueError) as error:
-        raise StudyError(
-            f"{path}: the journal is damaged before its last line ({type(error).__name__}: {error})",
-            hint="restore the file from a backup; the trials' folders and models are still whole",
-        ) from error
+    except (KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
+        raise damaged(path, file.line, f"{type(error).__name__}: {error}") from error

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.engine import attempt
-from autotune.engine.context import Context
+from autotune.engine.context import NUMBER, PLACE, Context
 from autotune.engine.drawing import draw
 from autotune.engine.recipes import TrialPlan
 from autotune.engine.samplers import derived_seed
@@ -52,30 +52,40 @@ def begin_journal(context: Context) -> None:
         for proposal in plan.portfolio[queued:]:
             context.journal.search.enqueue_trial(complete(proposal, plan.space, plan.trainer.recipe))
     for trial in context.frozen(FINAL):
-        if trial.state == TrialState.RUNNING and "number" not in trial.user_attrs:
+        if trial.state == TrialState.RUNNING and NUMBER not in trial.user_attrs:
             context.journal.final.tell(trial.number, state=TrialState.FAIL)
 
 
 def ask(context: Context) -> Turn:
-    """Takes a new trial of the search."""
-    frozen = context.frozen(SEARCH)
-    place = next((t.number for t in frozen if t.state == TrialState.WAITING), len(frozen))
+    """Takes a new trial of the search; the caller holds the study's lock."""
+    place = context.begun()
+    context.lock.check()
     context.journal.search.sampler = context.sampler(place)
-    return _turn(context, context.journal.search.ask())
+    return _turn(context, context.journal.search.ask(), place)
 
 
 def resume(context: Context, stage: str, frozen: FrozenTrial) -> Turn:
-    """Takes a trial again that has not ended."""
+    """Takes a trial again that has not ended; the caller holds the study's lock.
+
+    A death may have come while its hyperparameters were sampled. What is left would not be what an undisturbed search
+    samples, so it is dropped, and asked for anew; a recipe that was queued is completed instead.
+    """
+    context.lock.check()
+    known = frozen.user_attrs
+    if stage == SEARCH and not known.keys() & {PLACE, NUMBER} and "fixed_params" not in frozen.system_attrs:
+        context.journal.search.tell(frozen.number, state=TrialState.FAIL)
+        return ask(context)
     study = context.optuna(stage)
-    study.sampler = context.sampler(frozen.number)
+    place = known.get(PLACE, frozen.number if NUMBER in known else context.begun() - 1)
+    study.sampler = context.sampler(place)
     trial = optuna.trial.Trial(study, frozen._trial_id)
-    return _turn(context, trial) if stage == SEARCH else _continued(context, trial)
+    return _turn(context, trial, place) if stage == SEARCH else _continued(context, trial)
 
 
 def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
-    """Takes a new trial that trains the leader longer than its recipe says."""
-    trial = context.journal.final.ask()
-    number, folder = attempt.claim_trial(context.plan.path)
+    """Takes a new trial that trains the leader longer than its recipe says; the caller holds the study's lock."""
+    context.lock.check()
+    number, folder = attempt.claim_trial(context.plan.path, context.last_number())
     recipe, _ = accepted(context, lambda: validated(context, leader.recipe))
     TrialPlan(
         trial=number,
@@ -88,12 +98,13 @@ def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
         recipe=leader.recipe,
         sampled=leader.sampled,
     ).write(folder)
-    trial.set_user_attr("number", number)
-    return _continued(context, trial)
+    context.journal.final.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={NUMBER: number}))
+    frozen = next(t for t in context.frozen(FINAL) if t.user_attrs.get(NUMBER) == number)
+    return _continued(context, optuna.trial.Trial(context.journal.final, frozen._trial_id))
 
 
 def _continued(context: Context, trial: optuna.Trial) -> Turn:
-    return again(context, FINAL, trial, trial.user_attrs["number"])
+    return again(context, FINAL, trial, trial.user_attrs[NUMBER])
 
 
 def again(context: Context, stage: str, trial: optuna.Trial, number: int) -> Turn:
@@ -112,13 +123,16 @@ def accepted(context: Context, make: Callable[[], T]) -> tuple[T, None] | tuple[
         return None, Failure(kind="plugin", reason=f"{context.called}: the recipe is refused: {text}")
 
 
-def _turn(context: Context, trial: optuna.Trial) -> Turn:
+def _turn(context: Context, trial: optuna.Trial, place: int) -> Turn:
     """Gives a trial of the search its number, folder and recipe, as far as it has none yet."""
     sampled = suggest(trial, context.plan.space)
-    number = trial.user_attrs.get("number")
+    number = trial.user_attrs.get(NUMBER)
     if number is None:
-        number, _ = attempt.claim_trial(context.plan.path)
-        trial.set_user_attr("number", number)
+        context.lock.check()
+        if PLACE not in trial.user_attrs:
+            trial.set_user_attr(PLACE, place)
+        number, _ = attempt.claim_trial(context.plan.path, context.last_number())
+        trial.set_user_attr(NUMBER, number)
     folder = attempt.trial_folder(context.plan.path, number)
     folder.mkdir(parents=True, exist_ok=True)
     plan = TrialPlan.read(folder)
@@ -127,7 +141,7 @@ def _turn(context: Context, trial: optuna.Trial) -> Turn:
 
     def make() -> tuple[Recipe, bool]:
         recipe = context.plan.recipe(sampled)
-        return recipe, bool(draw(context.plan, sampled, recipe, seed=member_seed(context, trial.number)))
+        return recipe, bool(draw(context.plan, sampled, recipe, seed=member_seed(context, place)))
 
     made, refused = accepted(context, make)
     recipe, leads = (None, False) if made is None else made
@@ -135,7 +149,7 @@ def _turn(context: Context, trial: optuna.Trial) -> Turn:
         trial=number,
         stage="search",
         trainer=context.plan.trainer.name,
-        seed=_seed(context, trial.number),
+        seed=_seed(context, place),
         epochs=context.plan.epochs or 1,
         weights=None if recipe is None else weights_of(context, recipe),
         batch=number if leads else None,

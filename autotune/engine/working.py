@@ -1,138 +1,62 @@
-"""Running a trial, or a batch of them: an attempt, its epochs, its end."""
+"""Running what was taken: an attempt at a trial, or at a batch, its epochs, its end."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
 
 from autotune import __version__
 from autotune.checking import backbone_field
-from autotune.engine import attempt
+from autotune.checkpoint import read_checkpoint
+from autotune.engine import attempt, taking
 from autotune.engine.batch import share
-from autotune.engine.checkpoints import best_point, thin_attempt
-from autotune.engine.concluding import conclude, count_failures, set_reason
+from autotune.engine.checkpoints import KEEP_TRIALS, best_saved, epochs_of, saved, thin_attempt
+from autotune.engine.concluding import announce, check_failures, conclude
 from autotune.engine.context import Context
 from autotune.engine.fit import Ending, attend
-from autotune.engine.lines import settle
+from autotune.engine.leases import Counter
 from autotune.engine.pruning import Stop
-from autotune.engine.resuming import DEATHS, Way, deaths, way_on
 from autotune.engine.run import AttemptRun
 from autotune.engine.storage import MEMBERS
+from autotune.engine.study_lock import BrokenHoldError
+from autotune.engine.taking import Start, Work
 from autotune.engine.turns import Turn
 from autotune.engine.watch import Watch
-from autotune.errors import StudyError
-from autotune.study import Failure, Point
-from autotune.trainer import Epoch, Recipe
-
-SETTLE = 15.0
-"""Seconds of a batch that a power cut may cost; a crash of the process costs no finished epoch."""
-_SLACK = 1e-6
+from autotune.errors import CheckpointError, StudyError
+from autotune.study import Point
+from autotune.trainer import Epoch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Start:
-    """A trial that can be trained, and where it starts.
-
-    Attributes:
-        turn: The trial.
-        recipe: Its recipe.
-        home: Its folder.
-        past: What its attempts left.
-        way: Where it goes on.
-    """
-
-    turn: Turn
-    recipe: Recipe
-    home: Path
-    past: Sequence[attempt.Attempt]
-    way: Way
-
-
-def work(context: Context, turns: Sequence[Turn]) -> Ending:
-    """Runs an attempt at a trial, or at all trials of a batch, and records how they ended.
+def work(context: Context, taken: Work) -> Ending | None:
+    """Runs what was claimed, and records how it ended.
 
     Returns:
-        How the trial ended; of a batch, ``paused`` if one of its trials waits.
+        How the trial ended; of a batch, ``paused`` if one of its trials waits; None if others have taken it over.
 
     Raises:
-        AutotuneError: The same failure has come five times in a row.
+        RepeatedFailure: The same failure has come five times in a row.
         StudyError: The folder cannot be written any more.
     """
-    endings: list[Ending] = []
-
-    def ended(found: Sequence[tuple[Turn, Ending]]) -> None:
-        conclude(context, found)
-        endings.extend(ending for _, ending in found)
-
-    starts, over = [], []
-    for turn in turns:
-        start = _start(context, turn)
-        if isinstance(start, Ending):
-            over.append((turn, start))
-        else:
-            starts.append(start)
-    starts = _abreast(starts)
-    already = _already(context, starts)
-    over += [(start.turn, already[start.turn.plan.trial]) for start in starts if start.turn.plan.trial in already]
-    if over:
-        ended(over)
-    if starts := [start for start in starts if start.turn.plan.trial not in already]:
-        _Attempt(context, starts, ended).run()
-    if (batch := turns[0].plan.batch) is not None:
-        share(context, batch)
-    count_failures(context, endings)
-    return next((ending for ending in endings if ending.end == "paused"), endings[0])
-
-
-def _start(context: Context, turn: Turn) -> _Start | Ending:
-    """Where a trial goes on, or how it ended before it could."""
-    path = context.plan.path
-    home = attempt.trial_folder(path, turn.plan.trial)
-    attempt.mend(home)
-    past = attempt.read_attempts(home, path)
-    if turn.recipe is None:
-        return Ending(end="failed", failure=turn.refused)
-    if deaths(past) >= DEATHS:
-        reason = f"{DEATHS} attempts in a row died without a new epoch"
-        return Ending(end="failed", failure=Failure(kind="lost", reason=reason))
-    parent = None if turn.plan.parent is None else attempt.trial_folder(path, turn.plan.parent)
-    way = way_on(home, past, parent=parent)
-    if way.curve and way.start >= turn.plan.epochs - _SLACK:
-        return Ending(end="complete")  # its worker died after the last epoch, before the end was recorded
-    return _Start(turn=turn, recipe=turn.recipe, home=home, past=past, way=way)
-
-
-def _abreast(starts: Sequence[_Start]) -> list[_Start]:
-    """Lets the trials of a batch start at the same epoch, that of the one that is farthest behind.
-
-    A crash while an epoch is recorded leaves some of them an epoch ahead, a power cut some more. Where going back
-    would cost much, or there is no checkpoint of that epoch, those ahead wait; they are taken when these have ended.
-    """
-    lowest = min((start.way.start for start in starts), default=0.0)
-    ahead = [start for start in starts if start.way.start > lowest + _SLACK]
-    lost = sum(p.seconds for start in ahead for p in start.way.curve if p.at > lowest + _SLACK)
-    found = []
-    for start in starts:
-        way = start.way
-        if way.start > lowest + _SLACK:
-            if way.start > lowest + 1 + _SLACK and lost > 2 * SETTLE:
-                continue
-            way = way_on(start.home, start.past, most=lowest)
-        if way.start >= lowest - _SLACK:
-            found.append(replace(start, way=way))
-    return found
-
-
-def _already(context: Context, starts: Sequence[_Start]) -> dict[int, Ending]:
-    """Trials that a worker would have pruned, had it not died before."""
-    if not any(start.way.curve for start in starts):
-        return {}
-    study = context.study()
-    trials = [replace(study.trial(start.turn.plan.trial), curve=start.way.curve) for start in starts]
-    stops = context.pruner.decide_many([trial for trial in trials if trial.curve], study)
-    return {number: Ending(end="pruned", reason=stop.reason) for number, stop in stops.items()}
+    endings = [ending for _, ending in taken.over]
+    if taken.over:
+        announce(context, taken.over)
+    lost = False
+    if taken.starts:
+        attempt_ = _Attempt(context, taken)
+        endings += attempt_.run()
+        lost = attempt_.lost
+    if taken.batch is not None:
+        share(context, taken.batch)
+    check_failures(context, endings)
+    if lost:
+        return None
+    return next((ending for ending in endings if ending.end == "paused"), endings[0] if endings else None)
 
 
 class _Attempt:
@@ -140,33 +64,34 @@ class _Attempt:
 
     Args:
         context: The search.
-        starts: The trials.
-        ended: Told how trials ended, as soon as they have.
+        work: The trials, and the folders that were claimed for them.
     """
 
-    def __init__(
-        self, context: Context, starts: Sequence[_Start], ended: Callable[[Sequence[tuple[Turn, Ending]]], None]
-    ) -> None:
+    def __init__(self, context: Context, work: Work) -> None:
         self.context = context
-        self.starts = starts
-        self.turns = [start.turn for start in starts]
-        self.ended = ended
-        self.batched = self.turns[0].plan.batch is not None
-        first = starts[0]
+        self.starts = work.starts
+        self.folders = work.folders
+        self.turns = [start.turn for start in work.starts]
+        self.batched = work.batch is not None
+        first = work.starts[0]
         field = backbone_field(context.plan.trainer.recipe)
         self.tail = (None if field is None else getattr(first.recipe, field), self.batched)
         self.watch = Watch(context.clock.search_deadline, context.signals, tail=context.tails.get(self.tail, 0.0))
         self.open: dict[int, AttemptRun] = {}
         self.recorded: set[int] = set()
         self.settled = time.monotonic()
+        self.endings: list[Ending] = []
+        self.dropped: list[int] = []
+        self.lost = False
+        self.counter = Counter(work.folders[0])
 
-    def run(self) -> None:
-        """Runs it to its end."""
+    def run(self) -> list[Ending]:
+        """Runs it to its end; returns how the trials ended, those left out that others have taken over."""
         context, plan = self.context, self.context.plan
         try:
             runs = self._begin()
-            context.notify("autotune_trial_started", [turn.plan.trial for turn in self.turns])
             context.pulse.add(self._beat)
+            context.notify("autotune_trial_started", [turn.plan.trial for turn in self.turns])
             attend(
                 context.trainer,
                 [start.recipe for start in self.starts],
@@ -186,46 +111,96 @@ class _Attempt:
             context.pulse.remove(self._beat)
             context.batches += self.watch.batches
             context.tails[self.tail] = self.watch.tail
+        if self.dropped:
+            told = ", ".join(map(str, self.dropped))
+            many = len(self.dropped) > 1
+            warnings.warn(
+                f"{'trials' if many else 'trial'} {told}: taken over by another worker while this one stood still; "
+                f"what this one made of {'them' if many else 'it'} is dropped",
+                stacklevel=2,
+            )
+        return self.endings
 
     def _begin(self) -> list[AttemptRun]:
-        """Opens an attempt for each trial."""
+        """Opens the attempts; the first one's counter says for all of them that their worker is alive."""
         for place, start in enumerate(self.starts):
-            folder = attempt.claim_attempt(start.home)
-            run = _run(self.context, start, folder, self.watch, batched=self.batched)
-            attempt.begin(folder, start=start.way.start, durable=not self.batched)
-            self.open[place] = run
-            set_reason(start.turn, None)
-            run.beat()
-            for problem in start.way.problems:
+            self.open[place] = _run(self.context, start, self.folders[place], self.watch, batched=self.batched)
+        self.counter.beat()
+        for place, run in self.open.items():
+            for problem in self.starts[place].way.problems:
                 run.note(problem)
         return list(self.open.values())
 
     def _beat(self) -> None:
-        for run in list(self.open.values()):
-            run.beat()
+        self.counter.beat()
+        if any(attempt.is_taken_over(run.folder) for run in list(self.open.values())):
+            self._lose()
+
+    def _lose(self) -> None:
+        """Lets the trainer stop: others have taken over what it does."""
+        self.lost = True
+        self.watch.asked = self.watch.asked or "pause"
+
+    def _is_mine(self, place: int) -> bool:
+        """Whether nobody else has taken a trial over, or told how it ended, since this attempt at it began."""
+        turn = self.turns[place]
+        state = self.context.frozen(turn.stage)[turn.optuna.number].state
+        return state == TrialState.RUNNING and not attempt.is_taken_over(self.folders[place])
 
     def _settle(self) -> None:
-        """Has the disk keep what the runs of a batch have written, but not every time: they are many."""
-        if self.batched and time.monotonic() - self.settled >= SETTLE:
+        """Has the disk keep what was written, but not every time: epochs may be short, and the runs of a batch many."""
+        if time.monotonic() - self.settled >= taking.SETTLE:
             for run in self.open.values():
                 run.settle()
             self.settled = time.monotonic()
 
     def _ended(self, endings: Mapping[int, Ending]) -> None:
         runs = {place: self.open[place] for place in endings}
+        self._keep(endings)
+        told = self._told(endings)
         for place, run in runs.items():
-            attempt.finish(run.folder, endings[place].end, run.elapsed)
             del self.open[place]
-        self.ended([(self.turns[place], ending) for place, ending in endings.items()])
-        if self.batched:
-            for run in runs.values():
-                settle(path for path in run.folder.glob("checkpoint-*"))  # few are left of those that have ended
+            if place not in told:
+                self.lost = True
+                self.dropped.append(self.turns[place].plan.trial)
+                _clear(run.folder, self.context.plan.path)
+        self.endings += told.values()
+        if told:
+            announce(self.context, [(self.turns[place], ending) for place, ending in told.items()])
+
+    def _keep(self, endings: Mapping[int, Ending]) -> None:
+        """Has the disk keep what ends, before it is told: of a batch only the best few will be left."""
+        records = {
+            place: self.context.record(self.turns[place].stage, self.turns[place].optuna.number) for place in endings
+        }
+        ranked = self.context.plan.objective.ranked((p, r.metrics) for p, r in records.items() if r.metrics)
+        waiting = [place for place, ending in endings.items() if ending.end == "paused"]
+        for place in dict.fromkeys([*ranked[:KEEP_TRIALS], *waiting]):
+            self.open[place].settle(all_of_them=True)
+
+    def _told(self, endings: Mapping[int, Ending]) -> Mapping[int, Ending]:
+        """Records how those of the runs ended that are still this worker's, and returns them."""
+        context = self.context
+        while True:
+            try:
+                with context.lock.held():
+                    mine = {place: ending for place, ending in endings.items() if self._is_mine(place)}
+                    context.lock.check()
+                    for place, ending in mine.items():
+                        attempt.finish(self.folders[place], ending.end, self.open[place].elapsed)
+                    conclude(context, [(self.turns[place], ending) for place, ending in mine.items()])
+                    return mine
+            except BrokenHoldError:
+                continue
 
     def _arrived(self, points: Mapping[int, tuple[Epoch, Point]]) -> Mapping[int, Stop]:
         """Records epochs and asks the pruner."""
         context = self.context
+        if not all(self._is_mine(place) for place in points):
+            self._lose()
+            return {}
         for place, (_, point) in points.items():
-            attempt.add_point(self.open[place].folder, point, durable=not self.batched)
+            attempt.add_point(self.open[place].folder, point, durable=False)
             self.recorded.add(place)
         self._settle()
         context.clock.save()
@@ -239,14 +214,25 @@ class _Attempt:
         study = context.notify("autotune_epoch_finished", list(numbers), epochs)
         trials = [trial for trial in study.trials if trial.number in numbers]
         for trial in trials:
-            run, best = self.open[numbers[trial.number]], best_point(trial.curve, objective)
+            run, best = self.open[numbers[trial.number]], best_saved(trial.curve, objective)
             keep = {Path(best.checkpoint).name} if best and best.checkpoint else set()
             thin_attempt(run.folder, keep=keep | run.settled)
         scored = [trial for trial in trials if points[numbers[trial.number]][1].metrics]
         return {numbers[number]: stop for number, stop in context.pruner.decide_many(scored, study).items()}
 
 
-def _run(context: Context, start: _Start, folder: Path, watch: Watch, *, batched: bool) -> AttemptRun:
+def _clear(folder: Path, study: Path) -> None:
+    """Removes the checkpoints of an attempt that was taken over, but for those from before the one that took over."""
+    number = int(folder.name.rpartition("-")[2])
+    later = attempt.read_attempt(folder.with_name(f"attempt-{number + 1}"), study)
+    for path in saved(folder):
+        with contextlib.suppress(CheckpointError):  # a damaged one is nobody's loss
+            if later.begun and epochs_of(read_checkpoint(path)) > later.start + 1e-6:
+                path.with_suffix(".json").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+
+
+def _run(context: Context, start: Start, folder: Path, watch: Watch, *, batched: bool) -> AttemptRun:
     plan, turn = context.plan, start.turn
     try:
         backbone = plan.backbone_of(start.recipe)
@@ -291,4 +277,5 @@ def _run(context: Context, start: _Start, folder: Path, watch: Watch, *, batched
 def _show(context: Context, turn: Turn, step: int, value: float) -> None:
     """Keeps a score in the journal: TPE ranks pruned trials by these. Optuna's own pruners are never asked."""
     if step not in context.frozen(turn.stage)[turn.optuna.number].intermediate_values:
-        turn.optuna.report(value, step)
+        with contextlib.suppress(UpdateFinishedTrialError):  # told by another worker just now; the end will show it
+            turn.optuna.report(value, step)

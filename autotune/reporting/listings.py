@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune.backbone import Facts
 from autotune.byte_sizes import format_bytes
 from autotune.cache_entries import Contents
 from autotune.plugins import PluginInfo
 from autotune.reporting.tables import plain
+
+if TYPE_CHECKING:
+    from autotune.engine.cleaning import Cleaned
+    from autotune.engine.salvage import Salvaged
 
 
 def backbones(found: Sequence[Facts]) -> str:
@@ -43,6 +47,29 @@ def cache(found: Contents) -> str:
     lines = [*table, f"{total} in {found.path}; --cache-size of a search sets another limit"]
     damaged = (e for e in found.entries if e.problem is not None)
     return "\n".join([*lines, *(f"{e.kind}/{e.key}, {format_bytes(e.nbytes)}: {e.problem}" for e in damaged)])
+
+
+def salvaged(done: Salvaged) -> str:
+    """What came of a damaged journal: what was restored, and what is lost."""
+    if done.copy is None and not (done.restored or done.lost):
+        return f"{done.journal}: {done.trials} trials, and nothing is wrong with it"
+    lines = [f"{done.journal}: rebuilt, {done.trials} trials"]
+    lines += [f"damaged: {line}" for line in done.damage]
+    lines += [f"restored: {line}" for line in done.restored]
+    lines += [f"lost: {line}" for line in done.lost] or ["lost: nothing"]
+    if done.copy is not None:
+        lines.append(f"the damaged one is kept as {done.copy.name}")
+    return "\n".join([*lines, f"go on with: autotune search {done.journal.parent}"])
+
+
+def cleaned(done: Cleaned) -> str:
+    """How much of a study was removed, and what it was."""
+    kinds: dict[str, list[int]] = {}
+    for removal in done.removed:
+        kinds.setdefault(removal.why, []).append(removal.nbytes)
+    lines = [f"{format_bytes(sum(sizes))}  {why}" for why, sizes in kinds.items()]
+    lines += [f"kept, for it cannot be removed: {line}" for line in done.denied]
+    return "\n".join([*lines, f"{format_bytes(done.nbytes)} {'would be freed' if done.dry else 'freed'}"])
 
 
 def _made_from(facts: Mapping[str, Any]) -> str:

@@ -26,6 +26,12 @@ def closing(study: Study, *, went_on: bool) -> str:
     return "\n".join(lines)
 
 
+def left(study: Study, reason: str) -> str:
+    """The end of a worker: why it left, and how far the study is."""
+    states = ", ".join(f"{n} {state}" for state, n in counts(study).items())
+    return f"left {study.path}: {reason}; trials: {states or 'none'}"
+
+
 def best(study: Study, found: Best) -> str:
     """The best model, with the command that trains it again."""
     metric = study.objective.main.metric

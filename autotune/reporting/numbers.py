@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cmp_to_key
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -51,18 +50,14 @@ class Effect:
 def ranking(study: Study) -> tuple[Trial, ...]:
     """The trials with a score, best first, as the study's objective compares them."""
     scored = [t for t in study.trials if t.value is not None and set(study.objective.metrics) <= t.metrics.keys()]
-
-    def compare(a: Trial, b: Trial) -> int:
-        better = study.objective.better
-        return -1 if better(a.metrics, b.metrics) else int(better(b.metrics, a.metrics))
-
-    return tuple(sorted(scored, key=cmp_to_key(compare)))
+    return tuple(study.objective.ranked((t, t.metrics) for t in scored))
 
 
 def selected(study: Study, *, state: str | None = None, by_value: bool = False) -> tuple[Trial, ...]:
     """The trials in one state, or all, by number or the best first; those without a score come last."""
     order = ranking(study) if by_value else ()
-    rest = tuple(t for t in study.trials if t not in order)
+    placed = {t.number for t in order}
+    rest = tuple(t for t in study.trials if t.number not in placed)
     return tuple(t for t in (*order, *rest) if state is None or t.state == state)
 
 
@@ -105,7 +100,8 @@ def _effect(name: str, scored: Sequence[Trial], objective: Objective) -> Effect 
     ranges = min(RANGES, len(pairs) // 2) if numeric and len(values) > max(2, len(pairs) / 2) else 0
     label = _ranges(values, ranges) if ranges else {v: _text(v) for v in values}
     groups: dict[str, list[float]] = {}
-    for value, score in sorted(pairs, key=lambda p: values.index(p[0])):
+    place = {value: number for number, value in enumerate(values)}
+    for value, score in sorted(pairs, key=lambda p: place[p[0]]):
         groups.setdefault(label[value], []).append(score)
     if len(groups) < 2:
         return None

@@ -202,9 +202,13 @@ def _ended(study: Study) -> str:
 
 def _endings(trials: Sequence[Trial]) -> Iterator[Sequence[object]]:
     """A row for each trial that did not run to its end; followers in a batch that were pruned share one."""
+    batches: dict[int | None, list[Trial]] = {}
     for t in trials:
         if t.follows and t.state == "pruned":
-            same = [other for other in trials if other.follows and other.batch == t.batch and other.state == "pruned"]
+            batches.setdefault(t.batch, []).append(t)
+    for t in trials:
+        if t.follows and t.state == "pruned":
+            same = batches[t.batch]
             if t is same[0]:
                 scores = sorted(other.value for other in same if other.value is not None)
                 span = f"{cell(scores[0])} to {cell(scores[-1])}" if scores else None

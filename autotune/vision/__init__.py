@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         preprocess_of as preprocess_of,
     )
     from autotune.vision.progress import further as further
+    from autotune.vision.randomness import seed_all as seed_all
     from autotune.vision.ratefinder import find_rates as find_rates
     from autotune.vision.schedules import Schedule as Schedule
     from autotune.vision.seeds import derive as derive
@@ -115,6 +116,7 @@ _HOMES = {
     "penalties": "Penalties make_penalties",
     "preparing": "common_size preprocess_for preprocess_of",
     "progress": "further",
+    "randomness": "seed_all",
     "ratefinder": "find_rates",
     "schedules": "Schedule",
     "seeds": "derive",

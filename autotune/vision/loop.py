@@ -17,6 +17,7 @@ from autotune.vision.freezing import Partition, train_mode
 from autotune.vision.images import Feed
 from autotune.vision.mixing import Change, Inputs
 from autotune.vision.optim import set_rates
+from autotune.vision.randomness import seed_all
 from autotune.vision.seeds import derive
 
 LOSS_CHECK = 50
@@ -86,7 +87,7 @@ def train_epoch(
         OutOfMemory: Memory does not suffice, although the micro-batches were halved.
     """
     train_mode(trained.module, trained.partition, batch_statistics=trained.batch_statistics)
-    torch.manual_seed(derive(seed, "epoch", epoch))
+    seed_all(derive(seed, "epoch", epoch))
     trained.loss_sum = torch.zeros((), device=trained.placement.device)
     seen = 0
     for count, (inputs, targets) in enumerate(feed.epoch(epoch, batch_size), start=1):

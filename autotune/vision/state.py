@@ -9,12 +9,13 @@ import torch
 from autotune.errors import CheckpointError
 from autotune.vision.loop import Trained
 from autotune.vision.optim import optimizer_tensors, restore_optimizer
+from autotune.vision.randomness import random_states, restore_random
 
 MODEL, MEAN, OPTIMIZER = "model/", "mean/", "opt/"
 
 
 def capture(trained: Trained, frozen: Mapping[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
-    """Trained tensors, their average, and the optimiser's state, under the names that the average uses.
+    """Trained tensors, their average, and the optimiser's state, under the names that the average uses; random states.
 
     Args:
         trained: The training.
@@ -22,7 +23,8 @@ def capture(trained: Trained, frozen: Mapping[str, torch.Tensor] | None = None) 
     """
     tensors = {MODEL + n: t.detach() for n, t in {**(frozen or {}), **trained.average.live}.items()}
     tensors |= {MEAN + n: t for n, t in trained.average.mean.items()}
-    return tensors | {OPTIMIZER + n: t for n, t in optimizer_tensors(trained.optimizer, _names(trained)).items()}
+    tensors |= {OPTIMIZER + n: t for n, t in optimizer_tensors(trained.optimizer, _names(trained)).items()}
+    return tensors | random_states()
 
 
 def restore(trained: Trained, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -40,6 +42,7 @@ def restore(trained: Trained, tensors: Mapping[str, torch.Tensor]) -> None:
             trained.average.mean[name].copy_(tensors[MEAN + name])
     state = {n.removeprefix(OPTIMIZER): t for n, t in tensors.items() if n.startswith(OPTIMIZER)}
     restore_optimizer(trained.optimizer, state, _names(trained))
+    restore_random(tensors)
 
 
 def averaged(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,6 +1,6 @@
 """Measures what autotune promises of its speed, in alternation with bare loops: one command, a table and JSON.
 
-    python tests/benchmarks/run.py                     # P1 to P5, P7, P8: over an hour on two quiet cores
+    python tests/benchmarks/run.py                     # P1 to P5, P7, P8, P10, P11: over an hour on two quiet cores
     python tests/benchmarks/run.py P1 P3 --quick       # 240 images, two rounds: does it run?
     python tests/benchmarks/run.py P6 --minutes 15     # three seeds, 15 minutes a baseline; goes on where it stopped
     python tests/benchmarks/run.py P9                  # every family of networks
@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 POLICY, TURNS = "GOMP_SPINCOUNT", "10000"
-NAMES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9")
-USUAL = ("P1", "P2", "P3", "P4", "P5", "P7", "P8")
+NAMES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11")
+USUAL = ("P1", "P2", "P3", "P4", "P5", "P7", "P8", "P10", "P11")
 ANYWHERE = ("P1", "P2", "P3", "P4", "P5", "P9")
 TORCHS_OWN = "torch's own waiting policy"
 
@@ -36,7 +36,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="P", help="which: P1 to P9; by default all but P6 and P9")
+    parser.add_argument("names", nargs="*", metavar="P", help="which: P1 to P11; by default all but P6 and P9")
     parser.add_argument("--quick", action="store_true", help="240 images and 2 rounds: says that it runs, no more")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     parser.add_argument("--rounds", type=int, help="rounds that count (5)")
@@ -73,6 +73,7 @@ def benchmarks() -> dict[str, Callable[..., Iterator[Any]]]:
     """The measures by name; each yields them one after the other, so that they are not all in memory."""
     import heads
     import memory
+    import sharing
     import splits
     import startup
     import suffixes
@@ -81,7 +82,8 @@ def benchmarks() -> dict[str, Callable[..., Iterator[Any]]]:
 
     return {
         "P1": suffixes.p1, "P2": suffixes.p2, "P3": heads.p3, "P4": whole.p4, "P5": whole.p5, "P6": to_score.p6,
-        "P7": startup.p7, "P8": memory.p8, "P9": splits.p9,
+        "P7": startup.p7, "P8": memory.p8, "P9": splits.p9, "P10": sharing.p10,
+        "P11": sharing.p11,
     }  # fmt: skip
 
 

@@ -38,14 +38,14 @@ def test_a_killed_search_ends_with_the_same_weights(shell):
     assert shell.json("status", "runs/killed")["best"]["trial"]["number"] == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_search_leaves_its_best_model(shell, number):
-    """Ctrl-C and SIGTERM end with exit code 130, a best model, and what to type to go on."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+def test_an_interrupted_search_leaves_its_best_model(shell, number, code):
+    """Ctrl-C ends with exit code 130, SIGTERM and SIGUSR1 ask for a requeue; a best model is there all the same."""
     process = shell.start(*SLOW, "--trials", "3")
     shell.wait_for(lambda: shell.epochs("runs/images") >= 2, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert "Traceback" not in err
     assert "autotune search" in err
     study = autotune.open(shell.folder / "runs/images")

@@ -120,9 +120,9 @@ def test_who_is_ahead_goes_back_to_the_others(plan, fake_many, tmp_path):
 
 def test_who_has_nothing_to_go_on_from_is_trained_apart(plan, fake_many, tmp_path, monkeypatch):
     """A member that lost all its checkpoints begins anew; the others wait for it and then go on from theirs."""
-    from autotune.engine import working
+    from autotune.engine import taking
 
-    monkeypatch.setattr(working, "SETTLE", 0.0)
+    monkeypatch.setattr(taking, "SETTLE", 0.0)
     died = []
 
     def many(recipes, data, runs):
@@ -149,7 +149,7 @@ def test_who_has_nothing_to_go_on_from_is_trained_apart(plan, fake_many, tmp_pat
 )
 def test_a_batch_that_died_between_its_steps_goes_on(plan, tmp_path, where):
     """Wherever a search dies while it makes, ends or tells of a batch, the next call ends like an undisturbed one."""
-    from autotune.engine import batch, concluding, working
+    from autotune.engine import batch, concluding, taking, working
 
     # a folder that a death left behind takes a number, and by its number a loser goes on as an audit
     pruner = "none" if where in ("write", "add_trial") else "halving"
@@ -158,7 +158,7 @@ def test_a_batch_that_died_between_its_steps_goes_on(plan, tmp_path, where):
         "claim_trial": (batch.attempt, "claim_trial", 2),
         "write": (TrialPlan, "write", 2),
         "add_trial": (optuna.Study, "add_trial", 1),
-        "begin": (working.attempt, "begin", 2),
+        "begin": (taking.attempt, "begin", 2),
         "finish": (working.attempt, "finish", 1),
         "conclude": (working, "conclude", 0),
         "thin_study": (concluding, "thin_study", 0),
@@ -193,13 +193,13 @@ def test_a_batch_that_died_between_its_steps_goes_on(plan, tmp_path, where):
 
 def test_what_the_disk_is_known_to_have_is_kept(plan, fake_many, monkeypatch):
     """While a batch runs, each keeps its newest two checkpoints, its best, and the newest that was waited for."""
-    from autotune.engine import working
+    from autotune.engine import taking
 
     held = []
 
     def many(recipes, data, runs):
         for told in fake_many(recipes, data, runs):
-            monkeypatch.setattr(working, "SETTLE", 0.0 if told[0].at == 2 else 1e9)
+            monkeypatch.setattr(taking, "SETTLE", 0.0 if told[0].at == 2 else 1e9)
             yield told
             held.append([sorted(path.name for path in run.folder.glob("*.safetensors")) for run in runs])
 
@@ -247,7 +247,7 @@ def test_copies_that_a_death_left_out_are_made_up(plan, monkeypatch):
         return study(context)
 
     monkeypatch.setattr(Context, "study", taking)
-    monkeypatch.setattr("autotune.engine.search._loop", lambda _: "enough")
+    monkeypatch.setattr("autotune.engine.search._loop", lambda *_: "enough")
     run_search(plan(trials=4, **kind))
     copies = [t.user_attrs[COPY_OF] for t in searched(study) if COPY_OF in t.user_attrs]
     assert sorted(copies) == [1, 2, 3, 5, 6, 7, 9, 10, 11]

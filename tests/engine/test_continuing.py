@@ -104,7 +104,7 @@ def test_without_a_time_nobody_asks_how_much_is_left(plan, monkeypatch):
         raise RuntimeError("asked")
 
     for name in ("too_late", "nearly_over", "continuation"):
-        monkeypatch.setattr(f"autotune.engine.search.{name}", asked)
+        monkeypatch.setattr(f"autotune.engine.taking.{name}", asked)
     assert len(run_search(plan(trials=3, epochs=1)).trials) == 3
     with pytest.raises(RuntimeError, match="asked"):
         run_search(plan(trials=4, time=60.0, epochs=1))

@@ -16,7 +16,7 @@ from autotune.engine.search import read
 from autotune.engine.storage import FILE
 from autotune.errors import StudyError
 
-LINES = 64
+LINES = 160
 """Bytes into which the lines of an attempt's start and end fit, and the clock, but no checkpoint and no journal."""
 
 
@@ -141,7 +141,7 @@ def test_a_journal_that_cannot_be_written(plan, fake_fit, disk):
         disk((made.path / FILE).stat().st_size + 3)
 
     made = plan(fit, trials=1, epochs=2)
-    stops(disk, made, "study: cannot be written")
+    stops(disk, made, r"journal\.log: cannot be written")
     trial = run_search(plan(trials=1, epochs=2)).trials[0]
     assert (trial.state, trial.attempts) == ("complete", 1)
 

@@ -11,6 +11,8 @@ import pytest
 from autotune.engine import is_study, run_search, snapshot
 from autotune.engine.attempt import EPOCHS
 from autotune.engine.recipes import TrialPlan
+from autotune.engine.snapshot import Records
+from autotune.engine.storage import read_journal
 from autotune.errors import StudyError
 
 
@@ -118,3 +120,18 @@ def test_five_thousand_trials_are_read_in_seconds(plan):
     read = snapshot(made.path, no_loader)
     assert len(read.trials) == 5000
     assert time.monotonic() - begin < 10
+
+
+def test_what_another_worker_thins_out_is_seen(plan):
+    """Records of trials that have ended name no checkpoint that somebody else has removed meanwhile."""
+    study = run_search(plan(trials=2, epochs=3))
+    records = Records(study.path, study.objective)
+    before = records.trials(read_journal(study.path))
+    assert before == study.trials
+    named = next(p.checkpoint for t in before for p in t.curve if p.checkpoint)
+    (study.path / named).with_suffix(".json").unlink()
+    after = records.trials(read_journal(study.path))
+    assert named not in [p.checkpoint for t in after for p in t.curve]
+    assert [t.value for t in after] == [t.value for t in before]
+    records.forget([0])
+    assert records.trials(read_journal(study.path)) == after

@@ -11,7 +11,7 @@ from autotune.engine.search import read
 
 def test_a_continuation_whose_recipe_is_refused_fails(plan, fake_fit, monkeypatch):
     """What goes on beyond its recipe's epochs is checked like every trial when it is taken again."""
-    monkeypatch.setattr("autotune.engine.search.nearly_over", lambda *_: True)
+    monkeypatch.setattr("autotune.engine.taking.nearly_over", lambda *_: True)
     kind = {"time": 60.0, "epochs": 2, "first": [{"x": 1.0}], "pruner": "none"}
     died = []
 

@@ -44,6 +44,7 @@ from autotune.vision import (
     require_gradients,
     restore,
     score,
+    seed_all,
     train_epoch,
     weights_digest,
 )
@@ -73,7 +74,7 @@ class Fitting:
         self.asking = Asking(run)
         self.backbone: Backbone = run.backbone
         self.placement = Placement(run.device)
-        torch.manual_seed(derive(run.seed, "build"))
+        seed_all(derive(run.seed, "build"))
         module = build_module(
             self.backbone,
             task.classes,

@@ -19,8 +19,7 @@ however small the gradient: with 187 images and three steps of warm-up a network
 
 
 def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
-    """Chooses image size, batch size, how long the rates rise, how long the head is trained by itself, and whether
-    remedies for imbalance are searched.
+    """Chooses the sizes of images and batches, how long rates rise, the head's passes, and remedies for imbalance.
 
     The size must suit every candidate; see `autotune.vision.common_size`.
     """

@@ -75,7 +75,7 @@ class ClassifyTrainer(Trainer[ClassifyRecipe]):
             preprocess=preprocess,
             device=device,
             temperature=float(facts.get("temperature", 1.0)),
-            facts={k: v for k, v in facts.items() if k not in ("sha256", "format")},
+            facts={k: v for k, v in facts.items() if k not in ("sha256", "facts_sha256", "format")},
         )
 
     def pace(self, recipe: ClassifyRecipe, data: Data, run: Run) -> float:

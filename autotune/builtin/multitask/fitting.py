@@ -37,6 +37,7 @@ from autotune.vision import (
     restore,
     score,
     score_tasks,
+    seed_all,
     task_columns,
     train_epoch,
     weights_digest,
@@ -69,7 +70,7 @@ class Fitting:
         self.placement = Placement(run.device)
         self.classes = [len(task.classes) for task in data.tasks]
         self.columns = task_columns(self.classes)
-        torch.manual_seed(derive(run.seed, "build"))
+        seed_all(derive(run.seed, "build"))
         labels = [label for task in data.tasks for label in task.classes]
         module = build_module(self.backbone, labels, drop=recipe.drop, img_size=recipe.img_size)
         self.module = self.placement.module(module).eval()

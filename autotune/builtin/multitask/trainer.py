@@ -46,7 +46,7 @@ class MultitaskTrainer(Trainer[MultitaskRecipe]):
         state = tensors if complete else averaged(tensors)
         state.pop(LOG_VARIANCES, None)
         module.load_state_dict(state, strict=complete)
-        kept = {name: fact for name, fact in facts.items() if name not in ("sha256", "format")}
+        kept = {name: fact for name, fact in facts.items() if name not in ("sha256", "facts_sha256", "format")}
         return task_models(module, tasks, device=device, facts=kept)[0]
 
     def pace(self, recipe: MultitaskRecipe, data: Data, run: Run) -> float:

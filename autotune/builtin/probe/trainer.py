@@ -56,5 +56,5 @@ class ProbeTrainer(Trainer[ProbeRecipe]):
             preprocess=preprocess,
             device=device,
             temperature=float(facts.get("temperature", 1.0)),
-            facts={k: v for k, v in facts.items() if k not in ("sha256", "format")},
+            facts={k: v for k, v in facts.items() if k not in ("sha256", "facts_sha256", "format")},
         )

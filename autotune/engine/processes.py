@@ -1,0 +1,69 @@
+"""Who runs what: marks of calls, by which others on the same machine see at once that one is over."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+_present: set[str] = set()
+
+
+@contextmanager
+def present() -> Iterator[str]:
+    """A mark of its own for as long as the block runs: ``MACHINE-PID-START-TOKEN``."""
+    mark = f"{machine()}-{os.getpid()}-{started(os.getpid()) or 0}-{uuid.uuid4().hex[:8]}"
+    _present.add(mark)
+    try:
+        yield mark
+    finally:
+        _present.discard(mark)
+
+
+def is_over(mark: str) -> bool:
+    """Whether the block of a mark is known to be over, e.g. because its process died; of other machines' nothing is."""
+    try:
+        where, pid, since, _ = mark.split("-")
+        number = int(pid)
+    except ValueError:
+        return False
+    if not where or where != machine() or number <= 0:
+        return False
+    if number == os.getpid() and since == (started(number) or "0"):
+        return mark not in _present
+    return is_dead(number, since)
+
+
+def is_dead(pid: int, since: str) -> bool:
+    """Whether a process of this machine that began at a time is no more."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    now = started(pid)
+    return now is not None and now != since
+
+
+def started(pid: int) -> str | None:
+    """When a process began, in the kernel's own count; "0" for one that is dead and not yet waited for."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return "0" if fields[0] in (b"Z", b"X") else fields[19].decode()
+
+
+@cache
+def machine() -> str:
+    """A mark of the machine since it booted, and of the container; empty where there is none."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        return hashlib.sha256(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:12]
+    except OSError:
+        return ""

@@ -1,0 +1,5 @@
+"""Starting workers, and looking after them until a study is done."""
+
+from autotune.launch.crew import Crew, run_crew
+
+__all__ = ["Crew", "run_crew"]

@@ -1,0 +1,167 @@
+"""A crew: workers that a launcher starts for one call, which sets the study up, follows it and ends it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from autotune import engine
+from autotune.errors import StudyError, UsageError
+from autotune.launcher import Launcher, WorkerSpec, WorkerState
+from autotune.study import Study
+
+if TYPE_CHECKING:
+    from autotune.plan import Plan
+
+LOGS = "workers"
+"""The folder, in the study's, with what workers print."""
+PARENT = "AUTOTUNE_LAUNCHED_BY"
+"""Tells a worker which process looks after it; when that is gone, the worker leaves."""
+EVERY = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """How many workers, and where.
+
+    Attributes:
+        workers: How many; with GPUs, that many in all.
+        gpus: The GPUs, as CUDA_VISIBLE_DEVICES names them, that they take turns on; none leaves that to the study.
+        grace: Seconds from a signal to stop until a worker is gone.
+        launcher: What starts them.
+    """
+
+    workers: int
+    gpus: tuple[str, ...] = ()
+    grace: float = engine.GRACE
+    launcher: str = "local"
+
+    @classmethod
+    def of(cls, workers: int | None, gpus: str | None, per_gpu: int | None, grace: float) -> Crew | None:
+        """The crew that options ask for; None where they ask for no workers.
+
+        Args:
+            workers: How many workers.
+            gpus: GPUs, with commas between.
+            per_gpu: Workers on each GPU.
+            grace: Seconds from a signal to stop until a worker is gone.
+
+        Raises:
+            UsageError: The options contradict each other.
+        """
+        names = tuple(name.strip() for name in (gpus or "").split(",") if name.strip())
+        if per_gpu is not None and not names:
+            raise UsageError(f"--per-gpu {per_gpu}: there are no GPUs named", hint="say --gpus 0,1 as well")
+        if workers is None and gpus is None:
+            return None
+        if gpus is not None and not names:
+            raise UsageError(f"--gpus {gpus!r}: names no GPU", hint="e.g. --gpus 0,1")
+        if workers is not None and names:
+            raise UsageError("--workers and --gpus both say how many workers", hint="say --gpus 0,1 --per-gpu 2")
+        count = workers if workers is not None else len(names) * (per_gpu or 1)
+        if count < 1:
+            raise UsageError(f"{count} workers: there must be one at least", hint="e.g. --workers 4")
+        return cls(workers=count, gpus=names, grace=grace)
+
+
+def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable[object] = ()) -> Study:
+    """Searches with several workers until the study's totals are reached; the caller has claimed the folder.
+
+    Args:
+        plan: What to search.
+        crew: Who searches.
+        clock: The study's clock.
+        observers: Told of what the workers do, as read from the study's folder.
+
+    Raises:
+        Interrupted: A signal came; everything is saved.
+        StudyError: The workers have ended before the study was done, or the folder cannot be written.
+        UsageError: The device of the study is none of the GPUs that are shared out.
+    """
+    engine.check(plan)
+    if crew.gpus and plan.config.device not in ("auto", "cuda"):
+        raise UsageError(
+            f"device = {plan.config.device}: workers are to run on GPUs {', '.join(crew.gpus)}",
+            hint="say device=cuda, or leave it out",
+        )
+    with engine.at_work(plan, clock, grace=crew.grace) as call:
+        context, done = engine.set_up(call)
+        if done:
+            return context.study()
+        launcher = plan.plugins.launcher(crew.launcher).build()
+        group = launcher.submit(_spec(context.plan, crew), crew.workers, call.worker)
+        followers = [engine.Follower(context, observer) for observer in observers]
+        try:
+            while not _over(launcher, group):
+                for follower in followers:
+                    follower.look()
+                if call.signals.asked is not None:
+                    break
+                time.sleep(EVERY)
+        finally:
+            _dismiss(launcher, group)
+            for follower in followers:
+                follower.look()
+        if call.signals.asked is not None:
+            raise call.interruption()
+        while not _is_done(context):
+            if not engine.is_at_work(context):  # nobody who joined by hand, either
+                raise _unfinished(context, crew)
+            time.sleep(EVERY)
+        ended = engine.read_clock(plan.path)["ended"] or {}
+        return engine.end(context, str(ended.get("reason", "all trials are done")))
+
+
+def _spec(plan: Plan, crew: Crew) -> WorkerSpec:
+    folder = plan.path.resolve()
+    return WorkerSpec(
+        argv=[sys.executable, "-m", "autotune", "worker", str(folder), "--grace", f"{crew.grace:g}s"],
+        env={PARENT: str(os.getpid())},
+        gpus=1.0 if crew.gpus else 0.0,
+        grace=crew.grace,
+        max_restarts=engine.retries_of(plan.config),
+        log_dir=folder / LOGS,
+        native={"gpus": ",".join(crew.gpus)} if crew.gpus else {},
+    )
+
+
+def _over(launcher: Launcher, group: str) -> bool:
+    """Whether no worker of a group runs, or will."""
+    return all(status.state in (WorkerState.DONE, WorkerState.FAILED) for status in launcher.poll(group))
+
+
+def _dismiss(launcher: Launcher, group: str) -> None:
+    """Ends the workers that there still are; the launcher kills those that do not end within their grace time."""
+    if _over(launcher, group):
+        return
+    launcher.cancel(group)
+    while not _over(launcher, group):
+        time.sleep(EVERY)
+
+
+def _is_done(context: engine.Context) -> bool:
+    facts = engine.read_clock(context.plan.path)  # the workers say there why they ended
+    return engine.is_done(context.plan.config, context.study().trials, facts["spent"], facts["ended"])
+
+
+def _unfinished(context: engine.Context, crew: Crew) -> StudyError:
+    logs = context.plan.path / LOGS
+    said = _last_error(sorted(logs.glob("worker-*.log")))
+    return StudyError(
+        f"{context.plan.path}: all {crew.workers} workers have ended before the study was done" + said,
+        hint=f"see {logs}/worker-*.log; the same command goes on",
+    )
+
+
+def _last_error(logs: Sequence[Path]) -> str:
+    """What the newest log says last of an error."""
+    for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
+        lines = log.read_text(errors="replace").splitlines()
+        if found := [line for line in lines if line.startswith("error: ") or "Error: " in line]:
+            return f"; {log.stem} says: {found[-1].removeprefix('error: ')}"
+    return ""

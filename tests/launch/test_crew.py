@@ -1,0 +1,97 @@
+"""Crews: what options ask for, and what is said when workers cannot work."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from autotune import Launcher, LauncherSpec, WorkerState, WorkerStatus, hookimpl
+from autotune.builtin import toy
+from autotune.config import StudyConfig
+from autotune.engine import Clock, claim
+from autotune.errors import StudyError, UsageError
+from autotune.launch import Crew, run_crew
+from autotune.plan import resolve
+from autotune.plugins import Plugins
+from autotune.testing import tiny_folder
+
+
+class Doomed(Launcher):
+    """Starts workers that cannot work."""
+
+    def submit(self, spec, n, key):
+        """Leaves what they said."""
+        self.count = n
+        spec.log_dir.mkdir()
+        (spec.log_dir / "worker-0.log").write_text("trial 0: lr=1\nerror: there is no GPU 7\n  name another one\n")
+        return key
+
+    def poll(self, group):
+        """All have failed."""
+        return [WorkerStatus(index=i, state=WorkerState.FAILED) for i in range(self.count)]
+
+    def cancel(self, group, index=None):
+        """Never asked, for nobody runs."""
+        raise RuntimeError("cancelled")
+
+
+class Plugin:
+    """Offers that launcher."""
+
+    @hookimpl
+    def autotune_launchers(self):
+        """Offers ``doomed``."""
+        return [LauncherSpec(name="doomed", summary="For tests.", build=Doomed)]
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """A plan for a study of tiny images."""
+    from autotune.builtin import folders
+
+    plugins = Plugins()
+    for number, plugin in enumerate((toy, folders, Plugin())):
+        plugins.register(plugin, f"plugin-{number}")
+    config = StudyConfig(data=str(tiny_folder(tmp_path / "images")), trainer="toy", name="study", trials=2, epochs=1)
+    return resolve(config, plugins, runs=tmp_path)
+
+
+def test_workers_that_cannot_work_are_said(plan):
+    """Where all workers end before the study is done, the error says what one of them said, and where to look."""
+    plan.write()
+    with claim(plan.path), pytest.raises(StudyError) as caught:
+        run_crew(plan, Crew(workers=3, launcher="doomed"), Clock(plan.path))
+    assert "all 3 workers have ended before the study was done; worker-0 says: there is no GPU 7" in str(caught.value)
+    assert "workers/worker-*.log" in caught.value.hint
+
+
+def test_gpus_and_a_device_that_is_none_of_them(plan):
+    """A study on one device cannot have its workers on others."""
+    plan = replace(plan, config=plan.config.model_copy(update={"device": "cpu"}))
+    with pytest.raises(UsageError, match=r"device = cpu: workers are to run on GPUs 0, 1"):
+        run_crew(plan, Crew(workers=2, gpus=("0", "1")), Clock(plan.path))
+
+
+def test_what_options_ask_for():
+    """GPUs, and workers on each, make a number of workers; without options there is no crew."""
+    assert Crew.of(None, None, None, 30.0) is None
+    assert Crew.of(3, None, None, 5.0) == Crew(workers=3, grace=5.0)
+    assert Crew.of(None, "0, 1", 2, 30.0) == Crew(workers=4, gpus=("0", "1"))
+    assert Crew.of(None, "GPU-1a", None, 30.0) == Crew(workers=1, gpus=("GPU-1a",))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((2, "0,1", None), "both say how many workers"),
+        ((None, None, 2), "there are no GPUs named"),
+        ((None, " ,", None), "names no GPU"),
+        ((0, None, None), "0 workers"),
+    ],
+)
+def test_options_that_contradict_each_other(options, said):
+    """They are refused, with what to write instead."""
+    with pytest.raises(UsageError, match=said) as caught:
+        Crew.of(*options, 30.0)
+    assert caught.value.hint
