@@ -41,7 +41,7 @@ def random_states() -> dict[str, torch.Tensor]:
         f"{_NUMPY}/{name}/ahead": torch.tensor([drawn] if there else [], dtype=torch.float64),
         _TORCH: torch.get_rng_state(),
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         states |= {f"{_CUDA}/{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     return states
 
