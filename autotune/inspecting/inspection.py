@@ -90,7 +90,7 @@ def inspect(
         lines = [*describe(dataset.data.task.profile), *source.notes()]
         if probe is not None:
             began, task = time.monotonic(), dataset.data.task
-            found += suspects(task, plugins, backbone=probe, device=device, progress=progress)
+            found.append(suspects(task, plugins, backbone=probe, device=device, progress=progress))
             stages.append(_stage("probe", len(task.train) + len(task.val), 0, time.monotonic() - began))
     album = Album.of(source, cache, location)
     found = [album.drawn(finding) if finding.kind in _DRAWN else finding for finding in found]

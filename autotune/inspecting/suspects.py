@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ MARGIN = 0.5
 """By how much another class must be likelier than the label."""
 SMALL = 24
 """Side in pixels up to which an image's own pixels say as much as a network that was made for larger ones."""
+HINT = "look at them, the most doubted first; the weaker the probe, the more of them are right"
 
 Probabilities = npt.NDArray[np.float32]
 
@@ -34,7 +35,7 @@ def suspects(
     backbone: str = AUTO,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
-) -> Iterator[Finding]:
+) -> Finding:
     """The images of train and val whose labels a cross-validated linear probe doubts; select and test stay locked.
 
     Args:
@@ -60,8 +61,6 @@ def suspects(
     probabilities = cross_fitted(features, side.labels, side.ids, classes=len(task.classes))
     accuracy = float((probabilities.argmax(axis=1) == side.labels).mean())
     rows, guesses = doubted(probabilities, side.labels)
-    if not len(rows):
-        return
     cases = (
         Case(
             images=(side.keys[row],),
@@ -70,13 +69,15 @@ def suspects(
         )
         for row, guess in zip(rows[:KEPT].tolist(), guesses[:KEPT].tolist(), strict=True)
     )
-    yield Finding(
+    return Finding(
         kind="suspects",
         summary=f"{len(rows):,} of {len(side):,} labels are doubted by a linear probe on {what}, "
         f"which is right about {accuracy:.1%}",
         count=len(rows),
         cases=tuple(cases),
-        hint="look at them, the most doubted first; the weaker the probe, the more of them are right",
+        hint="look at them, the most doubted first; the weaker the probe, the more of them are right"
+        if len(rows)
+        else None,
     )
 
 

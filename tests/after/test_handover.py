@@ -12,6 +12,7 @@ import pytest
 import autotune
 from autotune.after import handover
 from autotune.after.finalists import finalists
+from autotune.checkpoint import read_checkpoint, write_checkpoint
 from autotune.plan import reopen
 from autotune.plugins import load_plugins
 
@@ -75,7 +76,8 @@ def test_what_is_missing_is_made_up(plan, study, broken):
 def test_interrupted_while_writing_the_old_model_stays(plan, study, monkeypatch, moment):
     """A crash while the new model is written leaves the old one in place; the next call completes the new one."""
     said = facts(study.path)
-    (study.path / "best" / "model.json").write_text(json.dumps({**said, "chosen_from": ["others"]}))
+    path = study.path / "best" / "model.safetensors"
+    write_checkpoint(path, read_checkpoint(path).tensors(), {**said, "chosen_from": ["others"]})
 
     def crash(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -28,9 +28,9 @@ def dataset(tmp_path: Path, wrong: int = WRONG, size: int = 16) -> tuple[Dataset
     return index(source, location="tiny:x", fractions=Fractions(), cache=tmp_path), {str(key) for key in keys}
 
 
-def found(data: Dataset, **options: str) -> Finding | None:
+def found(data: Dataset, **options: str) -> Finding:
     """What is doubted."""
-    return next(suspects(data.data.task, load_plugins(), **options), None)
+    return suspects(data.data.task, load_plugins(), **options)
 
 
 def test_wrong_labels_are_found_by_small_pixels(tmp_path: Path) -> None:
@@ -56,8 +56,12 @@ def test_test_images_are_not_looked_at(tmp_path: Path) -> None:
 
 
 def test_right_labels_are_not_doubted(tmp_path: Path) -> None:
-    """There is no finding."""
-    assert found(dataset(tmp_path, wrong=0)[0]) is None
+    """It is said that none is, and how good the probe was."""
+    finding = found(dataset(tmp_path, wrong=0)[0])
+    assert finding.count == 0
+    assert finding.summary.startswith("0 of ")
+    assert "right about" in finding.summary
+    assert finding.hint is None
 
 
 def test_a_backbone_can_be_named(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import autotune
+from autotune.checkpoint import read_checkpoint, write_checkpoint
 from autotune.lookup import resolve_backbone
 from autotune.plugins import load_plugins
 
@@ -158,11 +158,12 @@ def test_other_folders_are_refused(anil: Path, shapes: Path, name: str, tmp_path
     with pytest.raises(autotune.CheckpointError, match="no such checkpoint"):
         compare(tmp_path, shapes)
     shutil.copytree(anil, tmp_path / "copy")
-    facts = json.loads((tmp_path / "copy" / "model.json").read_text())
-    (tmp_path / "copy" / "model.json").write_text(json.dumps({**facts, "weights": "0" * 16}))
+    path = tmp_path / "copy" / "model.safetensors"
+    whole = read_checkpoint(path)
+    write_checkpoint(path, whole.tensors(), {**whole.facts, "weights": "0" * 16})
     with pytest.raises(autotune.CheckpointError, match="started from other weights"):
         compare(tmp_path / "copy", shapes)
-    (tmp_path / "copy" / "model.json").write_text(json.dumps({**facts, "trainer": "classify"}))
+    write_checkpoint(path, whole.tensors(), {**whole.facts, "trainer": "classify"})
     with pytest.raises(autotune.CheckpointError, match="'classify' made this model"):
         compare(tmp_path / "copy", shapes)
     with pytest.raises(autotune.UsageError, match="give numbers of 1 or more"):
