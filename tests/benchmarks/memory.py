@@ -18,15 +18,18 @@ EVERY = 0.02
 
 
 def private(process: int) -> int:
-    """Bytes that only this process has, now; 0 once it has ended.
+    """Bytes of memory that belong to this process, now; 0 once it has ended.
 
-    Pages of files that other processes map as well, such as libraries and cached activations, are not counted.
+    Pages of mapped files, such as libraries and cached activations, are not counted: the system takes them back when
+    it needs them. What processes share is divided among them, so that they may be added up.
     """
     try:
         rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Private_"))
+    return sum(
+        int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:"))
+    )
 
 
 def children(process: int) -> list[int]:
