@@ -31,13 +31,13 @@ PORTFOLIO: Sequence[Mapping[str, Scalar]] = (
 
 
 def suited(data: Data) -> Sequence[Mapping[str, Scalar]]:
-    """The portfolio for some images: of lopsided classes the head is also fitted with adjusted logits.
+    """The portfolio for some images: of lopsided classes the head also sees small ones more often.
 
     That is as cheap as the first recipe, and shows early whether a remedy is worth its place in dearer ones.
     """
     head, *others = PORTFOLIO
     lopsided = any(task.profile.imbalance >= IMBALANCED for task in data.tasks)
-    return [head, {**head, "imbalance": "logits"}, *others] if lopsided else PORTFOLIO
+    return [head, {**head, "imbalance": "sampling"}, *others] if lopsided else PORTFOLIO
 
 
 def fitted(recipe: Mapping[str, Scalar], space: SearchSpace) -> dict[str, Scalar]:

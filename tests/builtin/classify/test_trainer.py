@@ -131,7 +131,7 @@ def test_every_proposal_lies_in_the_space(number):
 
 
 def test_lopsided_images_are_met_with_a_remedy_early():
-    """The head is fitted a second time with adjusted logits where classes are unequal, unless that is fixed."""
+    """The head is fitted a second time with balanced sampling where classes are unequal, unless that is fixed."""
     even = tiny_data()
     task = replace(even.task, profile=replace(even.task.profile, train_counts={"a": 30, "b": 15}))
     uneven = replace(even, tasks=(task,))
@@ -139,7 +139,7 @@ def test_lopsided_images_are_met_with_a_remedy_early():
     spec = load_plugins().trainer("classify")
     plain, proposals = (list(autotune_warm_start(spec, space, data)) for data in (even, uneven))
     assert not any("imbalance" in proposal for proposal in plain)
-    assert proposals == [plain[0], {**plain[0], "imbalance": "logits"}, *plain[1:]]
+    assert proposals == [plain[0], {**plain[0], "imbalance": "sampling"}, *plain[1:]]
     fixed = list(autotune_warm_start(spec, space.without("imbalance"), uneven))
     assert not any("imbalance" in proposal for proposal in fixed)
 
