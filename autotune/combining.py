@@ -83,6 +83,7 @@ def _without(task: Task, ids: Collection[str]) -> Task:
         task.profile,
         images=task.profile.images - gone,
         counts={label: count - lost[label] for label, count in task.profile.counts.items()},
+        train_counts=dict(zip(task.classes, after.tolist(), strict=True)),
         sides={**task.profile.sides, "train": len(left)},
         shared=gone,
     )

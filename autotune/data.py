@@ -130,6 +130,7 @@ class Profile:
     Attributes:
         images: Usable images, copies counted once for each file.
         counts: Images of each class.
+        train_counts: Training images of each class; empty where nobody has counted them.
         sides: Images on each side.
         height: Smallest, median and largest height in pixels.
         width: The same for the width.
@@ -154,11 +155,13 @@ class Profile:
     conflicts: tuple[tuple[str, ...], ...] = ()
     broken: tuple[tuple[str, str], ...] = ()
     absent: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    train_counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def imbalance(self) -> float:
-        """Images of the largest class over those of the smallest."""
-        return max(self.counts.values()) / max(1, min(self.counts.values()))
+        """Images of the largest class over those of the smallest; training images, where these are counted."""
+        counts = (self.train_counts or self.counts).values()
+        return max(counts) / max(1, min(counts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,6 +36,7 @@ def profile(
     return Profile(
         images=len(used),
         counts=dict(zip(table.classes, np.sum(list(counts.values()), axis=0).tolist(), strict=True)),
+        train_counts=dict(zip(table.classes, counts["train"].tolist(), strict=True)),
         sides={side: len(rows) for side, rows in parts.items() if len(rows)},
         height=_range(table.heights[used]),
         width=_range(table.widths[used]),
@@ -56,11 +57,12 @@ def describe(profile: Profile) -> list[str]:
     """The profile in lines for people: images, classes, sizes, imbalance, sides, and what was left out."""
     lines = [f"{_count(profile.images, 'image')} of {len(profile.counts)} classes: {_classes(profile.counts)}"]
     lines.append(f"size: {_size(profile)}, {'grey' if profile.grey else 'colour'}")
-    largest, smallest = max(profile.counts.values()), min(profile.counts.values())
+    counts = (profile.train_counts or profile.counts).values()
+    what, largest, smallest = "training images" if profile.train_counts else "images", max(counts), min(counts)
     if largest == smallest:
-        lines.append(f"balance: {largest} images in every class")
+        lines.append(f"balance: {largest} {what} in every class")
     else:
-        lines.append(f"balance: {smallest} to {largest} images in a class, {profile.imbalance:.1f} to 1")
+        lines.append(f"balance: {smallest} to {largest} {what} in a class, {profile.imbalance:.1f} to 1")
     shares = (f"{side} {count} ({count / profile.images:.0%})" for side, count in profile.sides.items())
     lines.append(f"sides: {', '.join(shares)}" + ("; test is locked" if "test" in profile.sides else ""))
     for side, absent in profile.absent.items():
@@ -98,6 +100,7 @@ def together(profiles: Sequence[Profile]) -> Profile:
     return Profile(
         images=sum(profile.images for profile in profiles),
         counts={f"{task}/{label}": n for task, p in enumerate(profiles) for label, n in p.counts.items()},
+        train_counts={f"{task}/{label}": n for task, p in enumerate(profiles) for label, n in p.train_counts.items()},
         sides=dict(sides),
         height=_span([profile.height for profile in profiles]),
         width=_span([profile.width for profile in profiles]),

@@ -14,6 +14,7 @@ from autotune.index_table import Table
 PLAIN = Profile(
     images=1200,
     counts={"cats": 900, "dogs": 300},
+    train_counts={"cats": 630, "dogs": 210},
     sides={"train": 840, "val": 120, "test": 180, "select": 60},
     height=(20, 30, 40),
     width=(10, 15, 20),
@@ -26,15 +27,15 @@ def test_a_profile_reads_as_lines() -> None:
     assert describe(PLAIN) == [
         "1,200 images of 2 classes: cats 900, dogs 300",
         "size: 10x20 to 20x40 px, median 15x30, colour",
-        "balance: 300 to 900 images in a class, 3.0 to 1",
+        "balance: 210 to 630 training images in a class, 3.0 to 1",
         "sides: train 840 (70%), val 120 (10%), test 180 (15%), select 60 (5%); test is locked",
     ]
 
 
 def test_equal_sizes_and_classes_are_said_shortly() -> None:
     """One size, one count."""
-    equal = replace(PLAIN, counts={"a": 600, "b": 600}, height=(8, 8, 8), width=(9, 9, 9), grey=True)
-    assert describe(equal)[1:3] == ["size: 9x8 px, grey", "balance: 600 images in every class"]
+    equal = replace(PLAIN, train_counts={"a": 420, "b": 420}, height=(8, 8, 8), width=(9, 9, 9), grey=True)
+    assert describe(equal)[1:3] == ["size: 9x8 px, grey", "balance: 420 training images in every class"]
 
 
 def test_what_was_left_out_is_said() -> None:
@@ -99,6 +100,7 @@ def test_a_profile_counts_what_is_used() -> None:
     assert found == Profile(
         images=4,
         counts={"a": 2, "b": 2},
+        train_counts={"a": 1, "b": 2},
         sides={"train": 3, "val": 1},
         height=(3, 4, 9),
         width=(7, 7, 7),

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from autotune.index_table import Table
 from autotune.inspecting.records import KEPT, Case, Finding
+from autotune.splitting import SIDES
 
 TINY = 32
 """Pixels of the shorter side below which an image is tiny, where most are larger."""
@@ -100,7 +101,9 @@ def sizes(table: Table, rows: Rows) -> Iterator[Finding]:
 
 
 def few(table: Table, rows: Rows) -> Iterator[Finding]:
-    """Classes with few different images."""
+    """Classes with few different images; where the source says what val and test are, in train."""
+    locked = np.isin(table.sides[rows], [SIDES.index("val"), SIDES.index("test")])
+    rows, where = rows[~locked], " in train" if locked.any() else ""
     _, first = np.unique(table.ids[rows], return_index=True)
     counts = np.bincount(table.labels[rows[first]], minlength=len(table.classes)).tolist()
     small = sorted((count, label) for label, count in zip(table.classes, counts, strict=True) if count < FEW)
@@ -108,7 +111,7 @@ def few(table: Table, rows: Rows) -> Iterator[Finding]:
         cases = (Case(images=(), note=f"{label}: {_count(count, 'different image')}") for count, label in small[:KEPT])
         yield Finding(
             kind="few",
-            summary=f"{len(small)} of {len(table.classes)} classes have fewer than {FEW} different images",
+            summary=f"{len(small)} of {len(table.classes)} classes have fewer than {FEW} different images{where}",
             count=len(small),
             cases=tuple(cases),
             hint="their scores hang on single images; add some",

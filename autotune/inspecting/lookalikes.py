@@ -73,8 +73,9 @@ def across_sides(table: Table, parts: Mapping[Side, Rows], source: DataSource) -
         return
     yield Finding(
         kind="near_sides",
-        summary=f"{'' if found.complete else 'at least '}{found.images:,} images of val, select or test look like one "
-        "on another side",
+        summary=f"{'' if found.complete else 'at least '}{found.images:,} "
+        f"{'image' if found.images == 1 else 'images'} of val, select or test that "
+        f"{'looks' if found.images == 1 else 'look'} like one on another side",
         count=found.images,
         cases=tuple(
             Case(images=(first, second), note=f"{side} and {another}")

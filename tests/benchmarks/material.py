@@ -34,7 +34,7 @@ class Settings:
         img_size: Side of the network's input.
         batch: Images a step.
         most: Training images of an epoch of full fine-tuning (P4, P5): a rate needs no more.
-        minutes: Budget of one search (P6).
+        minutes: Budget of one search (P6, P12).
         seeds: Seeds of the searches (P6).
         quick: Whether it is enough to see that it runs.
         device: Where both sides train.

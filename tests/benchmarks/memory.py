@@ -1,14 +1,16 @@
-"""P8: peak private memory of full fine-tuning, in processes of their own."""
+"""P8 and P12: peak private memory of full fine-tuning, and of a whole search, in processes of their own."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
-from material import Material
+from material import BACKBONE, Material
 from measuring import Figures, Goal, Measure, Row
 
 SIDES = Path(__file__).with_name("memory_sides.py")
@@ -16,15 +18,18 @@ EVERY = 0.02
 
 
 def private(process: int) -> int:
-    """Bytes that only this process has, now; 0 once it has ended.
+    """Bytes of memory that belong to this process, now; 0 once it has ended.
 
-    Pages of files that other processes map as well, such as libraries and cached activations, are not counted.
+    Pages of mapped files, such as libraries and cached activations, are not counted: the system takes them back when
+    it needs them. What processes share is divided among them, so that they may be added up.
     """
     try:
         rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return sum(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Private_"))
+    return sum(
+        int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith(("Pss_Anon:", "Pss_Shmem:"))
+    )
 
 
 def children(process: int) -> list[int]:
@@ -37,13 +42,17 @@ def children(process: int) -> list[int]:
     return direct + [below for child in direct for below in children(child)]
 
 
-def peak(command: list[str]) -> int:
+def peak(command: list[str], stdout: int | IO[bytes] = subprocess.DEVNULL) -> int:
     """Runs a command and returns the largest sum of private memory of it and its children, in bytes.
+
+    Args:
+        command: Its words.
+        stdout: Where what it prints goes.
 
     Raises:
         subprocess.CalledProcessError: It failed.
     """
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdout=stdout) as process:
         highest = 0
         while process.poll() is None:
             highest = max(highest, sum(private(p) for p in (process.pid, *children(process.pid))))
@@ -55,28 +64,66 @@ def peak(command: list[str]) -> int:
 
 def p8(material: Material) -> Iterator[Measure]:
     """Peak private memory of autotune's full fine-tuning over the bare loop's with the same batch."""
+    # Fewer would be trained in batches that are smaller than what was asked for.
+    images = max(1000, material.settings.images)
+    ours = [sys.executable, str(SIDES), "autotune", *sizes(material), "--images", str(images)]
+    row = "P8", "peak private memory of full fine-tuning / bare loop, same batch"
+    yield measure(material, row, lambda: ours, rounds=min(3, material.rounds))
+
+
+def p12(material: Material) -> Iterator[Measure]:
+    """Peak private memory of a whole search on Fashion-MNIST's 70,000 images over the bare loop's with the same batch.
+
+    It is the command that people give, with every trial training the whole network: images are indexed, the head is
+    fitted on features of all of them, and they are trained on until the time is over.
+    """
     chosen = material.settings
+    runs = chosen.work / "runs-70000"
+
+    def ours() -> list[str]:
+        shutil.rmtree(runs, ignore_errors=True)
+        asked = [f"backbones=['{BACKBONE}']", f"batch_size={chosen.batch}", f"img_size={chosen.img_size}"]
+        command = [sys.executable, "-m", "autotune", "search", "fashion-mnist", *asked, "fixed.unfreeze_share=1.0"]
+        return [*command, "--time", f"{round(60 * chosen.minutes)}s", "--runs", str(runs), "--name", "all", "--quiet"]
+
+    row = "P12", "peak private memory of a search on 70,000 images / bare loop, same batch"
+    yield measure(material, row, ours, rounds=1)
+
+
+def sizes(material: Material) -> list[str]:
+    """What both sides are told of the batch."""
+    chosen = material.settings
+    return ["--batch", str(chosen.batch), "--img-size", str(chosen.img_size), "--work", str(chosen.work)]
+
+
+def measure(material: Material, row: tuple[str, str], command: Callable[[], list[str]], *, rounds: int) -> Measure:
+    """A command's peak over the bare loop's.
+
+    Args:
+        material: Weights, and how large the batch is.
+        row: Name and title.
+        command: Makes ready what it needs, and gives the words of autotune's side.
+        rounds: How often.
+    """
     dtype = str(material.dtype).rpartition(".")[2]
-    common = ["--batch", str(chosen.batch), "--img-size", str(chosen.img_size), "--work", str(chosen.work)]
+    more = ["--weights", material.weights, "--classes", str(material.classes), "--dtype", dtype]
 
     def bare() -> Figures:
-        more = ["--weights", material.weights, "--classes", str(material.classes), "--dtype", dtype]
-        return {"bare MiB": peak([sys.executable, str(SIDES), "bare", *common, *more]) / 2**20}
+        return {"bare MiB": peak([sys.executable, str(SIDES), "bare", *sizes(material), *more]) / 2**20}
 
     def ours() -> Figures:
-        # Fewer would be trained in batches that are smaller than what was asked for.
-        more = ["--images", str(max(1000, chosen.images))]
-        return {"autotune MiB": peak([sys.executable, str(SIDES), "autotune", *common, *more]) / 2**20}
+        return {"autotune MiB": peak(command()) / 2**20}
 
-    yield Measure(
+    name, title = row
+    return Measure(
         sides={"bare": bare, "autotune": ours},
         bare=("bare",),
         warmups=0,
-        rounds=min(3, material.rounds),
+        rounds=rounds,
         rows=[
             Row(
-                name="P8",
-                title="peak private memory of full fine-tuning / bare loop, same batch",
+                name=name,
+                title=title,
                 value=lambda f: f["autotune MiB"] / f["bare MiB"],
                 figures=("autotune MiB", "bare MiB"),
                 goal=Goal(sense="at most", value=1.2),

@@ -122,3 +122,6 @@ def test_what_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(autotune.DataError, match=r"hf:.*empty: cannot be loaded: .*\nname a folder that save_"):
         open_set(f"hf:{tmp_path / 'empty'}")
+    for path in (str(tmp_path / "gone"), "./gone", "some/folder/gone"):
+        with pytest.raises(autotune.DataError, match=f"hf:{path}: there is no such folder\nname a folder"):
+            open_set(f"hf:{path}")

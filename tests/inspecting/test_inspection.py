@@ -147,6 +147,20 @@ def test_a_class_that_drops_under_two_images_stops_a_search(photos: Path, tmp_pa
 
 
 @pytest.mark.parametrize("quick", [True, False])
+def test_images_of_a_test_folder_make_no_class_large(photos: Path, tmp_path: Path, quick: bool) -> None:
+    """A class with nine images in train has few, however many lie in test."""
+    sides = tmp_path / "sides"
+    for number, path in enumerate(sorted(photos.rglob("*.png"))):
+        side = "train" if path.parent.name == "cat" or number < 109 else "test"
+        (sides / side / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(sides / side / path.parent.name / path.name)
+    few = inspected(sides, tmp_path / "cache", quick=quick).finding("few")
+    assert few is not None
+    assert few.summary == "1 of 2 classes have fewer than 10 different images in train"
+    assert [case.note for case in few.cases] == ["dog: 9 different images"]
+
+
+@pytest.mark.parametrize("quick", [True, False])
 def test_copies_and_conflicts(photos: Path, tmp_path: Path, quick: bool) -> None:
     """Copies of one label are counted; of two labels they are left out, whichever stage looks."""
     shutil.copy(photos / "cat" / "000.png", photos / "cat" / "again.png")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import autotune
 from autotune import hookimpl
 from autotune.builtin.classify.batching import SAME, heads_at_once
-from autotune.builtin.classify.portfolio import PORTFOLIO, fitted
+from autotune.builtin.classify.portfolio import fitted, suited
 from autotune.builtin.classify.presets import presets
 from autotune.builtin.classify.recipe import ClassifyRecipe
 
@@ -45,7 +45,7 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
 
 @hookimpl
 def autotune_warm_start(
-    trainer: autotune.TrainerSpec, space: autotune.SearchSpace
+    trainer: autotune.TrainerSpec, space: autotune.SearchSpace, data: autotune.Data
 ) -> Iterable[Mapping[str, autotune.Scalar]]:
     """Proposes the recipes that are known to be good."""
-    return [fitted(recipe, space) for recipe in PORTFOLIO] if trainer.recipe is ClassifyRecipe else ()
+    return [fitted(recipe, space) for recipe in suited(data)] if trainer.recipe is ClassifyRecipe else ()

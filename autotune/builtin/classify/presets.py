@@ -37,7 +37,11 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
         reasons.append(f"head_epochs {passes}: about {HEAD_STEPS:,} steps fit the head")
     if profile.imbalance < IMBALANCED:
         fixed["imbalance"] = "none"
-        reasons.append("imbalance none: no class has twice the images of another")
+        reasons.append("imbalance none: no class has twice the training images of another")
+    else:
+        reasons.append(
+            f"imbalance is searched: one class has {profile.imbalance:.1f} times the training images of another"
+        )
     if (size := common_size(profile, backbones, device)) is not None:
         short = min(profile.height[1], profile.width[1])
         fixed["img_size"] = size

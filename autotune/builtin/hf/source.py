@@ -27,6 +27,7 @@ from autotune import (
 
 _OPTION = re.compile(r":(?=[a-z_]+=)")
 _OPTIONS = ("name", "image", "label")
+_PLACES = "name a folder that save_to_disk wrote, a folder of images, or a set on the hub"
 _SAVED = ("dataset_dict.json", "dataset_info.json")
 
 
@@ -111,6 +112,8 @@ class HuggingFaceSource(DataSource):
 
     def _loaded(self, path: str, name: str | None) -> dict[str, Any]:
         """The parts of the set by their names."""
+        if (os.path.isabs(path) or path.startswith(".") or path.count("/") > 1) and not os.path.exists(path):
+            raise DataError(f"{self.place}: there is no such folder", hint=_PLACES)
         try:
             if any(os.path.exists(os.path.join(path, file)) for file in _SAVED):
                 found = datasets.load_from_disk(path)
@@ -119,7 +122,7 @@ class HuggingFaceSource(DataSource):
         except Exception as error:  # whatever the library meets on the disk or the net
             raise DataError(
                 f"{self.place}: cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}",
-                hint="name a folder that save_to_disk wrote, a folder of images, or a set on the hub",
+                hint=_PLACES,
             ) from error
         parts = dict(found) if isinstance(found, dict) else {"train": found}
         if not any(len(part) for part in parts.values()):

@@ -59,14 +59,14 @@ class TableSource(autotune.DataSource):
         if contradictions:
             more = [f"  ... and {len(contradictions) - _LISTED} more"] if len(contradictions) > _LISTED else []
             raise autotune.DataError(
-                f"{self.path}: {len(contradictions)} rows contradict an earlier row of the same image\n"
+                f"{self.path}: {_rows(len(contradictions), 'contradict')} an earlier row of the same image\n"
                 + "\n".join([*contradictions[:_LISTED], *more]),
                 hint="an image has one label, one split and one group: remove the rows that are wrong",
             )
         if not seen:
             raise autotune.DataError(f"{self.path}: no rows after the first", hint="give a row for each image")
         if again:
-            warnings.warn(f"{self.path}: {again} rows repeat an earlier one and count once", stacklevel=2)
+            warnings.warn(f"{self.path}: {_rows(again, 'repeat')} an earlier one; an image counts once", stacklevel=2)
         self._check_files([(where, item.key) for where, item in list(seen.values())[:_TRIED]])
         for _, item in seen.values():
             yield item
@@ -133,6 +133,10 @@ class TableSource(autotune.DataSource):
             f"{self.path}: none of the first {len(first)} files is there, e.g. {where}: {self.root / key}",
             hint=f"paths are relative to the table's folder, {self.root.resolve()}",
         )
+
+
+def _rows(count: int, do: str) -> str:
+    return f"1 row {do}s" if count == 1 else f"{count} rows {do}"
 
 
 def _told(item: autotune.Item) -> str:

@@ -69,13 +69,22 @@ def test_few_images_mean_a_long_warm_up():
 
 
 def test_remedies_for_imbalance_are_searched_only_where_there_is_any():
-    """Below twice as many images in one class as in another, the space stays what it was, and it is said."""
+    """Below twice as many images in one class as in another, the space stays what it was; either way it is said."""
     even = presets(lopsided(199), [ANY], "cpu")
     assert even.fixed["imbalance"] == "none"
-    assert "imbalance none: no class has twice the images of another" in even.reasons
+    assert "imbalance none: no class has twice the training images of another" in even.reasons
     uneven = presets(lopsided(200), [ANY], "cpu")
     assert "imbalance" not in uneven.fixed
-    assert not any("imbalance" in reason for reason in uneven.reasons)
+    assert "imbalance is searched: one class has 2.0 times the training images of another" in uneven.reasons
+
+
+def test_only_training_images_make_classes_unequal():
+    """A test folder of equal classes hides nothing of those in train, and an uneven one means nothing."""
+    equal = {"a": 1000, "b": 1000}
+    hidden = replace(profile(64, 2000), counts=equal, train_counts={"a": 300, "b": 15})
+    assert "imbalance" not in presets(hidden, [ANY], "cpu").fixed
+    even = replace(lopsided(900), train_counts={"a": 300, "b": 300})
+    assert presets(even, [ANY], "cpu").fixed["imbalance"] == "none"
 
 
 def test_few_images_mean_small_batches():

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from autotune import Choice, SearchSpace
+from autotune.builtin.classify import autotune_warm_start
 from autotune.builtin.classify.portfolio import PORTFOLIO, fitted
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.checkpoint import read_checkpoint
@@ -126,6 +128,20 @@ def test_every_proposal_lies_in_the_space(number):
     assert set(proposal) <= set(space)
     assert space.misfits(proposal) == {}
     assert isinstance(space["opt"], Choice)
+
+
+def test_lopsided_images_are_met_with_a_remedy_early():
+    """The head is fitted a second time with balanced sampling where classes are unequal, unless that is fixed."""
+    even = tiny_data()
+    task = replace(even.task, profile=replace(even.task.profile, train_counts={"a": 30, "b": 15}))
+    uneven = replace(even, tasks=(task,))
+    space = SearchSpace.of(ClassifyRecipe, backbones=["timm/resnet18"], augmentations=["none"])
+    spec = load_plugins().trainer("classify")
+    plain, proposals = (list(autotune_warm_start(spec, space, data)) for data in (even, uneven))
+    assert not any("imbalance" in proposal for proposal in plain)
+    assert proposals == [plain[0], {**plain[0], "imbalance": "sampling"}, *plain[1:]]
+    fixed = list(autotune_warm_start(spec, space.without("imbalance"), uneven))
+    assert not any("imbalance" in proposal for proposal in fixed)
 
 
 def test_proposals_move_into_a_narrowed_space():

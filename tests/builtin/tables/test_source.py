@@ -124,6 +124,8 @@ def test_rows_that_contradict_are_told_together(tmp_path: Path) -> None:
         "  2.png: 'a' train on line 4, 'a' test on line 5",
         "  3.png: 'a' group g on line 6, 'a' group h on line 7",
     ]
+    with pytest.raises(autotune.DataError, match="1 row contradicts an earlier row"):
+        listed(table(tmp_path, "1.png,a,,", "1.png,b,,"))
     with pytest.raises(autotune.DataError, match=r"12 rows contradict[^$]*\.\.\. and 2 more\nan image has one label"):
         listed(table(tmp_path, *(f"1.png,{i},," for i in range(13))))
 
@@ -131,7 +133,7 @@ def test_rows_that_contradict_are_told_together(tmp_path: Path) -> None:
 def test_rows_that_repeat_count_once(tmp_path: Path) -> None:
     """With a warning."""
     picture(tmp_path / "1.png")
-    with pytest.warns(UserWarning, match=r"x\.csv: 2 rows repeat an earlier one and count once"):
+    with pytest.warns(UserWarning, match=r"x\.csv: 2 rows repeat an earlier one; an image counts once"):
         assert len(listed(table(tmp_path, *["1.png,a,,"] * 3))) == 1
 
 
