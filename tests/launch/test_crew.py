@@ -112,7 +112,11 @@ def test_a_worker_that_is_given_up_is_told_of(plan):
     """While others go on, the command says once which worker it lost for good, and why."""
     plan.plugins.register(Offering("halved", Halved), "halved")
     plan.write()
-    with claim(plan.path), pytest.warns(UserWarning) as caught, pytest.raises(StudyError, match="have ended before"):
+    with (
+        claim(plan.path),
+        pytest.warns(UserWarning, match="worker") as caught,
+        pytest.raises(StudyError, match="have ended before"),
+    ):
         run_crew(plan, Crew(workers=2, launcher="halved"), Clock(plan.path))
     told = [str(warning.message) for warning in caught]
     assert told == ["worker 0 is given up, 1 of 2 go on; worker-0 says: there is no GPU 7"]
