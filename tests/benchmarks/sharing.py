@@ -147,7 +147,7 @@ def p10(material: Material) -> Iterator[Measure]:
     the start of the command, of every worker and the hand-over count once on each side.
     """
     data, quick = _images(material), material.settings.quick
-    epochs, sleep = (3, 1.0) if quick else (5, 4.0)
+    epochs, sleep = (3, 1.0) if quick else (5, 6.0)
     many = 4 if quick else MANY
     few, all_of_them = 4, 4 * many
 
