@@ -25,6 +25,11 @@ PARENT = "AUTOTUNE_LAUNCHED_BY"
 """Tells a worker which process looks after it; when that is gone, the worker leaves."""
 ON_GPU = "AUTOTUNE_ON_GPU"
 """Tells a worker that it was given a GPU, so that it does not train on the CPU where that is not there."""
+OWN, KILLED = 0.5, 0.65
+"""Shares of the grace time: in the first, workers save and end by themselves; after the second, they are killed. What
+is left is for the best model: who launched them stops waiting at 0.7."""
+AT_ONCE = 3.0
+"""Seconds for workers to end that were asked a second time."""
 EVERY = 0.25
 
 
@@ -141,10 +146,10 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
 def _spec(plan: Plan, crew: Crew) -> WorkerSpec:
     folder = plan.path.resolve()
     return WorkerSpec(
-        argv=[sys.executable, "-m", "autotune", "worker", str(folder), "--grace", f"{crew.grace:g}s"],
+        argv=[sys.executable, "-m", "autotune", "worker", str(folder), "--grace", f"{OWN * crew.grace:g}s"],
         env={PARENT: str(os.getpid()), **({ON_GPU: "1"} if crew.gpus else {})},
         gpus=1.0 if crew.gpus else 0.0,
-        grace=crew.grace,
+        grace=KILLED * crew.grace,
         max_restarts=engine.retries_of(plan.config),
         log_dir=folder / LOGS,
         native={"gpus": ",".join(crew.gpus)} if crew.gpus else {},
@@ -161,8 +166,15 @@ def _dismiss(launcher: Launcher, group: str) -> None:
     if _over(launcher, group):
         return
     launcher.cancel(group)
-    while not _over(launcher, group):
-        time.sleep(EVERY)
+    try:
+        while not _over(launcher, group):
+            time.sleep(EVERY)
+    except KeyboardInterrupt:  # a second signal: at once
+        launcher.cancel(group)
+        until = time.monotonic() + AT_ONCE
+        while not _over(launcher, group) and time.monotonic() < until:
+            time.sleep(EVERY / 5)
+        raise
 
 
 def _is_done(context: engine.Context) -> bool:

@@ -180,6 +180,22 @@ def test_a_command_with_workers_that_is_stopped(shell, number, code):
 
 
 @pytest.mark.slow
+def test_workers_amid_a_long_batch_are_gone_within_the_grace_time(shell):
+    """A batch longer than the grace time is cut short; no worker outlives the command, which asks for a requeue."""
+    words = (*STUDY, "epochs=1", "fixed.sleep=90", "fixed.batch_size=256", "--trials", "2", "--workers", "2")
+    process = shell.start("search", *words, "--grace", "10s", "--quiet")
+    shell.wait_for(lambda: len(open_attempts(shell)) == 2, process)
+    began = time.monotonic()
+    process.send_signal(signal.SIGUSR1)
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 75, err
+    assert "stopped by SIGUSR1; everything is saved" in err
+    assert not workers(shell)
+    assert not open_attempts(shell)
+
+
+@pytest.mark.slow
 def test_the_time_is_a_total_of_all_calls_and_workers(shell):
     """Three workers spend the time once, not three times; a larger time adds what is new, the same one nothing."""
     words = (*STUDY, "epochs=2", "fixed.sleep=0.2", "--workers", "3", "--quiet")
