@@ -308,7 +308,8 @@ def _too_short(context: Context) -> BudgetError:
     clock = context.clock
     total = clock.total or 0.0
     into = f"the first trial had done {context.batches} batches of its first epoch"
-    into = into if context.batches else "no trial had done its first epoch"
+    if not context.batches:
+        into = "no trial had done its first epoch" if context.study().trained else "no trial had begun"
     enough = max(2 * total, 2 * clock.spent, 30.0)
     return BudgetError(
         f"{total:g} s are too short for one epoch: {clock.spent:.1f} s went by, and {into}",
