@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune import engine
-from autotune.errors import StudyError
-from autotune.launch.crew import PARENT
+from autotune.errors import StudyError, UsageError
+from autotune.launch.crew import ON_GPU, PARENT
 from autotune.plan import Plan, reopen
 from autotune.plugins import Plugins, load_plugins
 from autotune.searching import hand_over, load_model, taught
@@ -47,6 +47,7 @@ def join(folder: Path, *, grace: float = engine.GRACE, observers: Iterable[objec
     Raises:
         Interrupted: A signal came; everything is saved.
         StudyError: There is no study, or its folder is damaged or cannot be written.
+        UsageError: Who launched this worker gave it a GPU that is not there.
         RepeatedFailure: The same failure came five times in a row.
     """
     plugins = load_plugins()
@@ -56,6 +57,9 @@ def join(folder: Path, *, grace: float = engine.GRACE, observers: Iterable[objec
         raise StudyError(f"{folder}: there is no study", hint="autotune search DATA begins one")
     _wait_until_set_up(folder, plugins, grace)
     plan = reopen(folder, plugins)
+    if os.environ.get(ON_GPU) and not plan.device.startswith("cuda"):
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        raise UsageError(f"there is no GPU {given} here", hint="nvidia-smi -L lists the GPUs: --gpus 0,1")
     clock = engine.Clock(folder, plan.config.time)
     clock.open()
     plan = taught(plan, clock)

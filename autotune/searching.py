@@ -169,6 +169,8 @@ def conduct(
     for number, observer in enumerate(observers):
         plan.plugins.register(observer, f"{type(observer).__name__.lower()}-{number}")
     clock = engine.Clock(plan.path, plan.config.time, started=time.monotonic() if started is None else started)
+    if crew is not None:
+        crew.check(plan)
     if not engine.is_study(plan.path):
         plan.write()
     with engine.claim(plan.path):
@@ -180,13 +182,11 @@ def conduct(
             plan = taught(plan, clock)
             try:
                 _search(plan, clock, observers, crew=crew, grace=engine.GRACE if grace is None else grace)
-            except StudyError:
-                raise
             except AutotuneError as error:
                 try:
                     hand_over(plan, clock, score=False)
                     clock.close()
-                except (StudyError, OSError) as late:
+                except (AutotuneError, OSError) as late:
                     raise error from late  # the next call makes up what is missing
                 raise
         hand_over(plan, clock, report=went_on)

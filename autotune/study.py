@@ -20,6 +20,8 @@ FailureKind: TypeAlias = Literal["oom", "diverged", "data", "plugin", "lost", "t
 
 SECONDS = "seconds_per_image"
 """What a screening's curve calls the time of one image; its other metrics are scores."""
+SLACK = 1e-6
+"""Epochs that are no farther apart are the same: fractions of an epoch are added up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,6 @@ FIRST, LONGEST = 0.5, 30.0
 """Seconds before the first start again, and at most; each death in a row doubles them."""
 WELL = 60.0
 """Seconds after which a worker that dies has done well, so that its next pause is a short one."""
-LATE = 5.0
-"""Seconds beyond the grace time, in which a worker may still end by itself."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -99,7 +97,7 @@ class LocalLauncher(Launcher):
         """See `autotune.Launcher.cancel`; a second time asks for an end at once."""
         found = self._groups[group]
         for number in range(len(found.workers)) if index is None else [index]:
-            found.until.setdefault(number, time.monotonic() + found.spec.grace + LATE)
+            found.until.setdefault(number, time.monotonic() + found.spec.grace)
             worker = found.workers[number]
             if worker.process is not None and worker.process.poll() is None:
                 worker.process.send_signal(signal.SIGTERM)

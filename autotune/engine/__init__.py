@@ -5,7 +5,18 @@ from autotune.engine.context import Context, lease_of, retries_of
 from autotune.engine.following import Follower
 from autotune.engine.lock import InUseError, claim
 from autotune.engine.pruning import NoPruner, Pruner, Stop, SuccessiveHalving
-from autotune.engine.search import Call, at_work, check, end, model_loader, read, run_search, run_worker, set_up
+from autotune.engine.search import (
+    Call,
+    at_work,
+    check,
+    end,
+    model_loader,
+    obstacle,
+    read,
+    run_search,
+    run_worker,
+    set_up,
+)
 from autotune.engine.signals import GRACE
 from autotune.engine.snapshot import is_done, is_study, objective_of, read_study, snapshot
 from autotune.engine.taking import is_at_work
@@ -31,6 +42,7 @@ __all__ = [
     "lease_of",
     "model_loader",
     "objective_of",
+    "obstacle",
     "read",
     "read_clock",
     "read_study",

@@ -20,10 +20,9 @@ from typing import Any
 from autotune.engine.lines import append_line, cut_torn_line, read_lines, unwritable
 from autotune.engine.outage import insist
 from autotune.errors import StudyError
-from autotune.study import Point
+from autotune.study import SLACK, Point
 
 EPOCHS = "epochs.jsonl"
-_SLACK = 1e-6
 
 
 def trial_folder(study: Path, number: int) -> Path:
@@ -251,7 +250,7 @@ def merge(parts: Sequence[Attempt]) -> tuple[Point, ...]:
     for part in parts:
         if not part.begun:
             continue
-        curve = [p for p in curve if p.at <= part.start + _SLACK]
+        curve = [p for p in curve if p.at <= part.start + SLACK]
         curve.extend(part.points)
     return tuple(curve)
 

@@ -105,7 +105,10 @@ def _make(context: Context, leader: Turn) -> None:
     seed = member_seed(context, leader.optuna.user_attrs.get(PLACE, leader.optuna.number))
     known = {name: distribution(dimension) for name, dimension in plan.space.items()}
     last, own = context.last_number(), -1
-    for place, member in enumerate(draw(plan, leader.plan.sampled, leader.recipe, seed=seed)):
+    drawn = leader.drawn
+    if drawn is None:  # a death came before all of them were made
+        drawn = draw(plan, leader.plan.sampled, leader.recipe, seed=seed)
+    for place, member in enumerate(drawn):
         if place in made:
             continue
         context.lock.check()

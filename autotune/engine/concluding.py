@@ -56,9 +56,7 @@ def set_reason(turn: Turn, reason: str | None) -> None:
 
 
 def check_failures(context: Context, endings: Iterable[Ending]) -> None:
-    """Stops the search at the fifth equal failure in a row, whoever ran the trials; failures before this call are over.
-
-    A batch of which all trials failed counts as one failure, another one as none.
+    """Stops the search at the fifth equal failure in a row.
 
     Args:
         context: The search.
@@ -67,8 +65,15 @@ def check_failures(context: Context, endings: Iterable[Ending]) -> None:
     Raises:
         RepeatedFailure: The last five trials failed alike.
     """
-    if not any(ending.failure is not None for ending in endings):
-        return
+    if any(ending.failure is not None for ending in endings) and (error := repeated(context)) is not None:
+        raise error
+
+
+def repeated(context: Context) -> RepeatedFailure | None:
+    """The error for five equal failures in a row, whoever ran the trials; failures before this call are over.
+
+    A batch of which all trials failed counts as one failure, another one as none.
+    """
     ends = {
         t.user_attrs[NUMBER]: t.datetime_complete
         for stage in STAGES
@@ -86,12 +91,12 @@ def check_failures(context: Context, endings: Iterable[Ending]) -> None:
     over.sort(key=lambda batch: max(ends[t.number] for t in batch))
     last = over[-FAILURES_IN_A_ROW:]
     if len(last) < FAILURES_IN_A_ROW or any(t.state != "failed" for batch in last for t in batch):
-        return
+        return None
     failures = [batch[0].failure for batch in last]
     first = failures[0]
     if first is None or any(f is None or (f.kind, f.reason) != (first.kind, first.reason) for f in failures):
-        return
-    raise RepeatedFailure(
+        return None
+    return RepeatedFailure(
         f"{len(last)} trials in a row failed alike ({first.kind}): {first.reason}",
         hint=f"see {context.plan.path}/trials/*/failure.json; the search goes on from here when it is run again",
     )

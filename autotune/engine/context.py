@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune.config import DEFAULT_LEASE, DEFAULT_RETRIES, StudyConfig
+from autotune.engine import journal
 from autotune.engine.clock import Clock, Pulse
 from autotune.engine.leases import Watcher
 from autotune.engine.pruning import Pruner
@@ -32,8 +33,7 @@ STAGES = (SEARCH, MEMBERS, FINAL)
 """Where trials train; screenings are over before the first of them."""
 COPY_OF = "copy_of"
 """Marks the copies, in the search, of trials that are kept among the members of batches."""
-NUMBER = "number"
-"""The attribute that holds a trial's own number; who has one is whole."""
+NUMBER = journal.NUMBER
 PLACE = "turn"
 """The attribute that says how many trials of the search came before; seeds derive from it."""
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from autotune.study import Study, Trial
+from autotune.study import SLACK, Study, Trial
 
 RUNG = 3
 TRAININGS = 2
-_SLACK = 1e-6
 
 
 def too_late(study: Study, left: float) -> bool:
@@ -25,9 +24,9 @@ def too_late(study: Study, left: float) -> bool:
             continue
         if not (times := _times([trial] if trial.batch is None else batches[trial.batch])):
             continue
-        early = [seconds for at, seconds in times if at <= RUNG + _SLACK]
+        early = [seconds for at, seconds in times if at <= RUNG + SLACK]
         epochs.append(early[0] if early else times[0][1])
-        if times[-1][0] >= RUNG - _SLACK or trial.state == "complete":
+        if times[-1][0] >= RUNG - SLACK or trial.state == "complete":
             rungs.append(sum(early))
     return bool(epochs) and left < min(rungs or epochs)
 

@@ -15,10 +15,8 @@ from autotune.engine.failures import BrokenContractError, failure_of
 from autotune.engine.pruning import Stop
 from autotune.engine.run import AttemptRun, CannotSaveError
 from autotune.objective import Objective
-from autotune.study import Failure, Point
+from autotune.study import SLACK, Failure, Point
 from autotune.trainer import Epoch, Recipe, Trainer
-
-_SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +82,7 @@ def attend(
             if over and left:
                 ended(over)
                 over = {}
-            if any(run.at < run.epochs - _SLACK for run in left.values()) and (pressed := watch.pressed()):
+            if any(run.at < run.epochs - SLACK for run in left.values()) and (pressed := watch.pressed()):
                 watch.asked = pressed
                 break
     finally:
@@ -171,7 +169,7 @@ def _checked(
 
 def _last(run: AttemptRun, failure: Failure | None, called: str, *, scored: bool) -> Ending:
     """How a run ended whose trainer has ended."""
-    early = run.at < run.epochs - _SLACK
+    early = run.at < run.epochs - SLACK
     if run.failed is not None:
         failure = failure_of(run.failed, called)
     elif failure is None and run.watch.asked is not None and early:
@@ -194,7 +192,7 @@ def check(epoch: object, run: AttemptRun, objective: Objective, called: str) -> 
     name = _asked(run)
     if not isinstance(epoch, Epoch):
         raise BrokenContractError("plugin", f"{called}: {name} yielded {type(epoch).__name__}, not an autotune.Epoch")
-    if not _is_number(epoch.at) or not run.at + _SLACK < epoch.at <= run.epochs + _SLACK:
+    if not _is_number(epoch.at) or not run.at + SLACK < epoch.at <= run.epochs + SLACK:
         raise BrokenContractError(
             "plugin", f"{called}: {name} yielded an epoch at {epoch.at} after {run.at:g}, out of {run.epochs} epochs"
         )

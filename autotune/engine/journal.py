@@ -21,8 +21,8 @@ from autotune.errors import StudyError
 
 LOCK = "journal.lock"
 _CREATE_STUDY, _CREATE_TRIAL, _STATE, _USER_ATTR = 0, 4, 6, 8
-_KEPT = frozenset({_CREATE_STUDY, _CREATE_TRIAL, _STATE, _USER_ATTR})
-"""Operations that are on the disk before the caller goes on, with all that were written before them."""
+NUMBER = "number"
+"""The attribute that holds a trial's own number; who has one is whole."""
 _MOST = 10
 
 
@@ -91,7 +91,7 @@ class JournalFile(BaseJournalBackend):
             return
         while not insist(self.path, lambda: self._append(blob)):
             continue  # this process was stopped for so long that another one broke its lock
-        if any(log["op_code"] in _KEPT for log in logs):
+        if any(_is_kept(log) for log in logs):
             insist(self.path, self._keep)
 
     def _append(self, blob: bytes) -> bool:
@@ -110,6 +110,17 @@ class JournalFile(BaseJournalBackend):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _is_kept(log: dict[str, Any]) -> bool:
+    """Whether an operation is on the disk, with all before it, when the caller goes on.
+
+    A trial that is asked for gets its number next: it is kept with that.
+    """
+    code = log["op_code"]
+    if code == _CREATE_TRIAL:
+        return bool(log.get("user_attrs"))
+    return NUMBER in log.get("user_attr", ()) if code == _USER_ATTR else code in (_CREATE_STUDY, _STATE)
 
 
 def parse(line: bytes) -> tuple[dict[str, Any] | None, str]:

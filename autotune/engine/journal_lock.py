@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from autotune.engine.processes import is_dead, machine, started
+from autotune.engine.processes import fresh_mark, is_dead
 
 FREE = "free"
 PATIENCE = 3.0
@@ -71,7 +71,7 @@ class JournalLock:
             self._give_back(name)
 
     def _take(self) -> str:
-        mine = f"{_process()}-{uuid.uuid4().hex}"
+        mine = fresh_mark()
         pause, seen, since = 0.001, frozenset[str](), time.monotonic()
         while not self._renamed(FREE, mine):
             tokens, now = self._tokens(), time.monotonic()
@@ -81,7 +81,7 @@ class JournalLock:
                 seen, since = tokens, now
             holder = next(iter(tokens)) if len(tokens) == 1 else ""
             late = now - since > self.patience
-            if holder and holder != FREE and (late or holder in _left or _is_dead(holder)):
+            if holder and holder != FREE and (late or holder in _left or is_dead(holder)):
                 if self._renamed(holder, mine):
                     return mine
             elif late and len(tokens) > 1:
@@ -131,18 +131,3 @@ class JournalLock:
     def _drop(self, tokens: list[str]) -> None:
         for name in tokens:
             (self.folder / name).unlink(missing_ok=True)
-
-
-def _process() -> str:
-    """This process, as others on the same machine know it."""
-    return f"{machine()}-{os.getpid()}-{started(os.getpid()) or 0}"
-
-
-def _is_dead(holder: str) -> bool:
-    """Whether a hold is known to be that of a process that is no more; of another machine's nothing is known."""
-    try:
-        where, pid, since, _ = holder.split("-")
-        number = int(pid)
-    except ValueError:
-        return False
-    return bool(where) and where == machine() and number > 0 and is_dead(number, since)

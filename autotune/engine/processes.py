@@ -13,19 +13,31 @@ from pathlib import Path
 _present: set[str] = set()
 
 
+def fresh_mark() -> str:
+    """A name that nobody else bears, and that tells whose it is: ``MACHINE-PID-START-TOKEN``."""
+    return f"{_process(os.getpid())}-{uuid.uuid4().hex[:16]}"
+
+
 @contextmanager
 def present() -> Iterator[str]:
-    """A mark of its own for as long as the block runs: ``MACHINE-PID-START-TOKEN``."""
-    mark = f"{machine()}-{os.getpid()}-{started(os.getpid()) or 0}-{uuid.uuid4().hex[:8]}"
-    _present.add(mark)
+    """A mark of its own for as long as the block runs."""
+    own = fresh_mark()
+    _present.add(own)
     try:
-        yield mark
+        yield own
     finally:
-        _present.discard(mark)
+        _present.discard(own)
 
 
 def is_over(mark: str) -> bool:
     """Whether the block of a mark is known to be over, e.g. because its process died; of other machines' nothing is."""
+    if machine() and mark.startswith(f"{_process(os.getpid())}-"):
+        return mark not in _present
+    return is_dead(mark)
+
+
+def is_dead(mark: str) -> bool:
+    """Whether the process of a mark is known to be no more; of another machine's nothing is known."""
     try:
         where, pid, since, _ = mark.split("-")
         number = int(pid)
@@ -33,21 +45,20 @@ def is_over(mark: str) -> bool:
         return False
     if not where or where != machine() or number <= 0:
         return False
-    if number == os.getpid() and since == (started(number) or "0"):
-        return mark not in _present
-    return is_dead(number, since)
-
-
-def is_dead(pid: int, since: str) -> bool:
-    """Whether a process of this machine that began at a time is no more."""
     try:
-        os.kill(pid, 0)
+        os.kill(number, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         return False
-    now = started(pid)
+    now = started(number)
     return now is not None and now != since
+
+
+@cache
+def _process(pid: int) -> str:
+    """This process, as others on the same machine know it."""
+    return f"{machine()}-{pid}-{started(pid) or 0}"
 
 
 def started(pid: int) -> str | None:

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 
 from autotune.errors import UnknownName
 from autotune.objective import Objective
-from autotune.study import Study, Trial
-
-_SLACK = 1e-6
+from autotune.study import SLACK, Study, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +117,7 @@ class SuccessiveHalving(Pruner):
         for trial in study.trials:
             if trial.stage == "search" and trial.state == "complete" and trial.value is not None and not trial.follows:
                 score = self.scores.at(trial, self.first, objective)
-                if score is not None and trial.curve[-1].at > self.first + _SLACK:
+                if score is not None and trial.curve[-1].at > self.first + SLACK:
                     early.append(score[objective.main.metric])
                     late.append(trial.value)
         if len(early) < self.enough:
@@ -130,8 +128,8 @@ class SuccessiveHalving(Pruner):
         """The highest rung that the newest epoch has reached and the one before had not."""
         if not trial.curve:
             return None
-        now = trial.curve[-1].at + _SLACK
-        before = trial.curve[-2].at + _SLACK if len(trial.curve) > 1 else 0.0
+        now = trial.curve[-1].at + SLACK
+        before = trial.curve[-2].at + SLACK if len(trial.curve) > 1 else 0.0
         rung, reached = self.first, None
         while rung <= now:
             if rung > before:
@@ -249,9 +247,9 @@ def make_pruner(name: str) -> Pruner:
 
 def score_at(trial: Trial, rung: float, objective: Objective) -> Mapping[str, float] | None:
     """A trial's best scores up to a rung, or to its own end; None if it is still on its way there, or was stopped."""
-    if not trial.curve or (trial.state != "complete" and trial.curve[-1].at + _SLACK < rung):
+    if not trial.curve or (trial.state != "complete" and trial.curve[-1].at + SLACK < rung):
         return None
-    return objective.best((p.metrics, p.metrics) for p in trial.curve if p.at <= rung + _SLACK and p.metrics)
+    return objective.best((p.metrics, p.metrics) for p in trial.curve if p.at <= rung + SLACK and p.metrics)
 
 
 def agreement(early: Sequence[float], late: Sequence[float]) -> float:

@@ -11,9 +11,7 @@ from autotune.checkpoint import Checkpoint, read_checkpoint
 from autotune.engine.attempt import Attempt, attempts, merge
 from autotune.engine.checkpoints import damage, epochs_of, saved
 from autotune.errors import CheckpointError
-from autotune.study import Point
-
-_SLACK = 1e-6
+from autotune.study import SLACK, Point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,17 +43,17 @@ def way_on(home: Path, past: Sequence[Attempt], *, parent: Path | None = None, m
         parent: The folder of the trial that it continues, if any.
         most: Epochs from which on nothing counts; what is trained in a batch starts abreast.
     """
-    curve = tuple(p for p in merge(past) if p.at <= most + _SLACK)
+    curve = tuple(p for p in merge(past) if p.at <= most + SLACK)
     last = curve[-1].at if curve else 0.0
     problems: list[str] = []
     for checkpoint in _by_epochs(home, problems):
         at = epochs_of(checkpoint)
-        if at > most + _SLACK or (at > last + _SLACK and at == int(at)):
+        if at > most + SLACK or (at > last + SLACK and at == int(at)):
             continue
         if problem := damage(checkpoint):
             problems.append(f"{problem}; an older one is used")
             continue
-        kept = tuple(p for p in curve if p.at <= at + _SLACK)
+        kept = tuple(p for p in curve if p.at <= at + SLACK)
         return Way(checkpoint=checkpoint, start=at, curve=kept, problems=tuple(problems))
     for checkpoint in _by_epochs(parent, problems) if parent else ():
         if problem := damage(checkpoint):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune.engine.batch import share_all
 from autotune.engine.clock import Clock, Pulse, reserve
+from autotune.engine.concluding import repeated
 from autotune.engine.context import Context, lease_of
 from autotune.engine.lines import unwritable
 from autotune.engine.lock import claim
@@ -137,6 +138,7 @@ def run_worker(call: Call) -> str:
     Raises:
         Interrupted: A signal came; everything is saved.
         StudyError: The folder is damaged or cannot be written.
+        BudgetError: The time ended before any epoch was done.
         RepeatedFailure: The same failure came five times in a row.
     """
     trainer, called = _trainer(call.plan)
@@ -146,7 +148,7 @@ def run_worker(call: Call) -> str:
         call.clock.rest()
         return "the study is done"
     reason = _loop(call, context)
-    call.clock.end(reason, trials=context.plan.config.trials)
+    end(context, reason)
     return reason
 
 
@@ -202,11 +204,22 @@ def end(context: Context, reason: str) -> Study:
     Raises:
         BudgetError: The time ended before any epoch was done.
     """
-    study = context.study()
-    if context.plan.config.time is not None and not any(trial.curve or trial.failure for trial in study.trained):
+    if _is_too_short(context):
         raise _too_short(context)
     context.clock.end(reason, trials=context.plan.config.trials)
     return context.study()
+
+
+def obstacle(context: Context) -> AutotuneError | None:
+    """Why no worker can go on with a study that is not done, as far as its trials tell."""
+    if context.clock.left <= 0 and _is_too_short(context):
+        return _too_short(context)
+    return repeated(context)
+
+
+def _is_too_short(context: Context) -> bool:
+    """Whether the time ended, for all one knows, before any epoch was done."""
+    return context.plan.config.time is not None and not any(t.curve or t.failure for t in context.study().trained)
 
 
 def _context(call: Call, trainer: Trainer[Any], called: str) -> Context:
@@ -295,7 +308,8 @@ def _too_short(context: Context) -> BudgetError:
     clock = context.clock
     total = clock.total or 0.0
     into = f"the first trial had done {context.batches} batches of its first epoch"
-    into = into if context.study().trained else "no trial had begun"
+    if not context.batches:
+        into = "no trial had done its first epoch" if context.study().trained else "no trial had begun"
     enough = max(2 * total, 2 * clock.spent, 30.0)
     return BudgetError(
         f"{total:g} s are too short for one epoch: {clock.spent:.1f} s went by, and {into}",

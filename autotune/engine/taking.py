@@ -18,12 +18,11 @@ from autotune.engine.resuming import Way, deaths, way_on
 from autotune.engine.study_lock import BrokenHoldError
 from autotune.engine.turns import Turn, ask, continue_beyond
 from autotune.errors import StudyError
-from autotune.study import Failure, Study, Trial
+from autotune.study import SLACK, Failure, Study, Trial
 from autotune.trainer import Recipe
 
 SETTLE = 15.0
 """Seconds of training that a power cut may cost; the death of a process costs no finished epoch."""
-_SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +199,7 @@ def _start(context: Context, turn: Turn) -> Start | Ending:
         return Ending(end="failed", failure=Failure(kind="lost", reason=reason))
     parent = None if turn.plan.parent is None else attempt.trial_folder(path, turn.plan.parent)
     way = way_on(home, past, parent=parent)
-    if way.curve and way.start >= turn.plan.epochs - _SLACK:
+    if way.curve and way.start >= turn.plan.epochs - SLACK:
         return Ending(end="complete")  # its worker died after the last epoch, before the end was recorded
     return Start(turn=turn, recipe=turn.recipe, home=home, past=past, way=way)
 
@@ -212,16 +211,16 @@ def _abreast(starts: Sequence[Start]) -> list[Start]:
     would cost much, or there is no checkpoint of that epoch, those ahead wait; they are taken when these have ended.
     """
     lowest = min((start.way.start for start in starts), default=0.0)
-    ahead = [start for start in starts if start.way.start > lowest + _SLACK]
-    lost = sum(p.seconds for start in ahead for p in start.way.curve if p.at > lowest + _SLACK)
+    ahead = [start for start in starts if start.way.start > lowest + SLACK]
+    lost = sum(p.seconds for start in ahead for p in start.way.curve if p.at > lowest + SLACK)
     found = []
     for start in starts:
         way = start.way
-        if way.start > lowest + _SLACK:
-            if way.start > lowest + 1 + _SLACK and lost > 2 * SETTLE:
+        if way.start > lowest + SLACK:
+            if way.start > lowest + 1 + SLACK and lost > 2 * SETTLE:
                 continue
             way = way_on(start.home, start.past, most=lowest)
-        if way.start >= lowest - _SLACK:
+        if way.start >= lowest - SLACK:
             found.append(replace(start, way=way))
     return found
 

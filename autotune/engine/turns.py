@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from autotune.engine import attempt
 from autotune.engine.context import NUMBER, PLACE, Context
-from autotune.engine.drawing import draw
+from autotune.engine.drawing import Member, draw
 from autotune.engine.recipes import TrialPlan
 from autotune.engine.samplers import derived_seed
 from autotune.engine.storage import FINAL, SEARCH
@@ -34,6 +34,7 @@ class Turn:
         plan: What it is.
         recipe: Its recipe, checked; None if it was refused.
         refused: Why the recipe was refused.
+        drawn: The further recipes of the batch that it leads, where they were drawn just now.
     """
 
     optuna: optuna.Trial
@@ -41,6 +42,7 @@ class Turn:
     plan: TrialPlan
     recipe: Recipe | None
     refused: Failure | None = None
+    drawn: Sequence[Member] | None = None
 
 
 def begin_journal(context: Context) -> None:
@@ -139,12 +141,12 @@ def _turn(context: Context, trial: optuna.Trial, place: int) -> Turn:
     if plan is not None:
         return again(context, SEARCH, trial, number)
 
-    def make() -> tuple[Recipe, bool]:
+    def make() -> tuple[Recipe, Sequence[Member]]:
         recipe = context.plan.recipe(sampled)
-        return recipe, bool(draw(context.plan, sampled, recipe, seed=member_seed(context, place)))
+        return recipe, draw(context.plan, sampled, recipe, seed=member_seed(context, place))
 
     made, refused = accepted(context, make)
-    recipe, leads = (None, False) if made is None else made
+    recipe, drawn = (None, ()) if made is None else made
     plan = TrialPlan(
         trial=number,
         stage="search",
@@ -152,12 +154,12 @@ def _turn(context: Context, trial: optuna.Trial, place: int) -> Turn:
         seed=_seed(context, place),
         epochs=context.plan.epochs or 1,
         weights=None if recipe is None else weights_of(context, recipe),
-        batch=number if leads else None,
+        batch=number if drawn else None,
         recipe=sampled if recipe is None else recipe.model_dump(mode="json"),
         sampled=sampled,
     )
     plan.write(folder)
-    return Turn(optuna=trial, stage=SEARCH, plan=plan, recipe=recipe, refused=refused)
+    return Turn(optuna=trial, stage=SEARCH, plan=plan, recipe=recipe, refused=refused, drawn=drawn)
 
 
 def recorded(context: Context, number: int) -> TrialPlan:

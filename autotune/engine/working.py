@@ -29,7 +29,7 @@ from autotune.engine.taking import Start, Work
 from autotune.engine.turns import Turn
 from autotune.engine.watch import Watch
 from autotune.errors import CheckpointError, StudyError
-from autotune.study import Point
+from autotune.study import SLACK, Point
 from autotune.trainer import Epoch
 
 
@@ -227,7 +227,7 @@ def _clear(folder: Path, study: Path) -> None:
     later = attempt.read_attempt(folder.with_name(f"attempt-{number + 1}"), study)
     for path in saved(folder):
         with contextlib.suppress(CheckpointError):  # a damaged one is nobody's loss
-            if later.begun and epochs_of(read_checkpoint(path)) > later.start + 1e-6:
+            if later.begun and epochs_of(read_checkpoint(path)) > later.start + SLACK:
                 path.with_suffix(".json").unlink(missing_ok=True)
                 path.unlink(missing_ok=True)
 

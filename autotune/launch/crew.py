@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from autotune import engine
 from autotune.errors import StudyError, UsageError
-from autotune.launcher import Launcher, WorkerSpec, WorkerState
+from autotune.launcher import Launcher, WorkerSpec, WorkerState, WorkerStatus
 from autotune.study import Study
 
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ LOGS = "workers"
 """The folder, in the study's, with what workers print."""
 PARENT = "AUTOTUNE_LAUNCHED_BY"
 """Tells a worker which process looks after it; when that is gone, the worker leaves."""
+ON_GPU = "AUTOTUNE_ON_GPU"
+"""Tells a worker that it was given a GPU, so that it does not train on the CPU where that is not there."""
+OWN, KILLED = 0.5, 0.65
+"""Shares of the grace time: in the first, workers save and end by themselves; after the second, they are killed. What
+is left is for the best model: who launched them stops waiting at 0.7."""
+AT_ONCE = 3.0
+"""Seconds for workers to end that were asked a second time."""
 EVERY = 0.25
 
 
@@ -68,6 +76,26 @@ class Crew:
             raise UsageError(f"{count} workers: there must be one at least", hint="e.g. --workers 4")
         return cls(workers=count, gpus=names, grace=grace)
 
+    def check(self, plan: Plan) -> None:
+        """Checks that a study can be searched by this crew; nothing is written.
+
+        Raises:
+            UsageError: The study's device is none of the GPUs that are shared out, or there are none here.
+        """
+        if not self.gpus:
+            return
+        asked, hint = f"--gpus {','.join(self.gpus)}", f"say --workers {self.workers}, or search where there are GPUs"
+        if plan.config.device not in ("auto", "cuda"):
+            raise UsageError(f"device = {plan.config.device} contradicts {asked}", hint="leave device out")
+        if plan.trainer.device is None:
+            raise UsageError(
+                f"{asked}: trainer {plan.trainer.name!r} uses no GPU", hint=f"say --workers {self.workers}"
+            )
+        try:
+            plan.trainer.device("cuda")
+        except UsageError as error:
+            raise UsageError(f"{asked}: {error.message}", hint=hint) from error
+
 
 def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable[object] = ()) -> Study:
     """Searches with several workers until the study's totals are reached; the caller has claimed the folder.
@@ -81,14 +109,10 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
     Raises:
         Interrupted: A signal came; everything is saved.
         StudyError: The workers have ended before the study was done, or the folder cannot be written.
-        UsageError: The device of the study is none of the GPUs that are shared out.
+        BudgetError: The time ended before any epoch was done.
+        RepeatedFailure: The same failure came five times in a row.
     """
     engine.check(plan)
-    if crew.gpus and plan.config.device not in ("auto", "cuda"):
-        raise UsageError(
-            f"device = {plan.config.device}: workers are to run on GPUs {', '.join(crew.gpus)}",
-            hint="say device=cuda, or leave it out",
-        )
     with engine.at_work(plan, clock, grace=crew.grace) as call:
         context, done = engine.set_up(call)
         if done:
@@ -97,7 +121,9 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
         group = launcher.submit(_spec(context.plan, crew), crew.workers, call.worker)
         followers = [engine.Follower(context, observer) for observer in observers]
         try:
+            given_up: set[int] = set()
             while not _over(launcher, group):
+                _tell_of_given_up(launcher.poll(group), given_up, context.plan.path)
                 for follower in followers:
                     follower.look()
                 if call.signals.asked is not None:
@@ -111,7 +137,7 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
             raise call.interruption()
         while not _is_done(context):
             if not engine.is_at_work(context):  # nobody who joined by hand, either
-                raise _unfinished(context, crew)
+                raise engine.obstacle(context) or _unfinished(context, crew)
             time.sleep(EVERY)
         ended = engine.read_clock(plan.path)["ended"] or {}
         return engine.end(context, str(ended.get("reason", "all trials are done")))
@@ -120,10 +146,10 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
 def _spec(plan: Plan, crew: Crew) -> WorkerSpec:
     folder = plan.path.resolve()
     return WorkerSpec(
-        argv=[sys.executable, "-m", "autotune", "worker", str(folder), "--grace", f"{crew.grace:g}s"],
-        env={PARENT: str(os.getpid())},
+        argv=[sys.executable, "-m", "autotune", "worker", str(folder), "--grace", f"{OWN * crew.grace:g}s"],
+        env={PARENT: str(os.getpid()), **({ON_GPU: "1"} if crew.gpus else {})},
         gpus=1.0 if crew.gpus else 0.0,
-        grace=crew.grace,
+        grace=KILLED * crew.grace,
         max_restarts=engine.retries_of(plan.config),
         log_dir=folder / LOGS,
         native={"gpus": ",".join(crew.gpus)} if crew.gpus else {},
@@ -140,8 +166,15 @@ def _dismiss(launcher: Launcher, group: str) -> None:
     if _over(launcher, group):
         return
     launcher.cancel(group)
-    while not _over(launcher, group):
-        time.sleep(EVERY)
+    try:
+        while not _over(launcher, group):
+            time.sleep(EVERY)
+    except KeyboardInterrupt:  # a second signal: at once
+        launcher.cancel(group)
+        until = time.monotonic() + AT_ONCE
+        while not _over(launcher, group) and time.monotonic() < until:
+            time.sleep(EVERY / 5)
+        raise
 
 
 def _is_done(context: engine.Context) -> bool:
@@ -156,6 +189,17 @@ def _unfinished(context: engine.Context, crew: Crew) -> StudyError:
         f"{context.plan.path}: all {crew.workers} workers have ended before the study was done" + said,
         hint=f"see {logs}/worker-*.log; the same command goes on",
     )
+
+
+def _tell_of_given_up(statuses: Sequence[WorkerStatus], told: set[int], study: Path) -> None:
+    """Warns of workers that are not started again, once of each, while others go on."""
+    new = [s.index for s in statuses if s.state == WorkerState.FAILED and s.index not in told]
+    left = sum(s.state not in (WorkerState.DONE, WorkerState.FAILED) for s in statuses)
+    told.update(new)
+    for index in new if left else ():
+        log = study / LOGS / f"worker-{index}.log"
+        said = _last_error([log]) if log.exists() else ""
+        warnings.warn(f"worker {index} is given up, {left} of {len(statuses)} go on{said}", stacklevel=2)
 
 
 def _last_error(logs: Sequence[Path]) -> str:

@@ -21,9 +21,20 @@ def counted(study: Study) -> int:
 
 
 def name(trials: Sequence[Trial]) -> str:
-    """What a batch is called: by its first and last number."""
-    first, last = trials[0].number, trials[-1].number
-    return f"trial {first}" if first == last else f"trials {first}-{last}"
+    """What trials, by number, are called together, e.g. ``trials 3, 5-8``: several workers make gaps."""
+    runs: list[list[int]] = []
+    for trial in trials:
+        if runs and runs[-1][-1] + 1 == trial.number:
+            runs[-1].append(trial.number)
+        else:
+            runs.append([trial.number])
+    told = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+    return f"trial{'s' if len(trials) > 1 else ''} {told}"
+
+
+def continued(trial: Trial) -> str:
+    """Which trial another one goes on from, which has the same recipe; empty where there is none."""
+    return "" if trial.parent is None else f"continues trial {trial.parent}"
 
 
 def states(trials: Sequence[Trial]) -> str:

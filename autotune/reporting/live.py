@@ -104,7 +104,8 @@ class Live(Tracker):
             return
         self._told = None
         again = f" (attempt {trial.attempts})" if trial.attempts > 1 else ""
-        self._screen.event(f"{batches.name(batch)}{again}: {batches.recipe_line(batch)}")
+        further = f" {told}" if (told := batches.continued(trial)) else ""
+        self._screen.event(f"{batches.name(batch)}{further}{again}: {batches.recipe_line(batch)}")
         self._screen.state(lambda: self._line(study, trial, None))
 
     @hookimpl

@@ -66,7 +66,7 @@ def status(study: Study) -> str:
             continue
         together = [t for t in running if t.batch == trial.batch] if trial.batch is not None else [trial]
         if trial is together[0]:
-            state = f"waits: {trial.reason}" if trial.reason else f"attempt {trial.attempts}"
+            state = trial.reason or f"attempt {trial.attempts}"
             lines.append(f"running: {batches.name(together)}, {epochs(trial):g} epochs, {state}")
     if study.best is not None:
         lines.append(f"best model: {study.best.path} (trial {study.best.trial.number})")
@@ -121,4 +121,5 @@ def _totals(study: Study) -> str:
 
 
 def _why(trial: Trial) -> str:
-    return f"{trial.failure.kind}: {trial.failure.reason}" if trial.failure else trial.reason or ""
+    why = f"{trial.failure.kind}: {trial.failure.reason}" if trial.failure else trial.reason
+    return "; ".join(filter(None, (batches.continued(trial), why)))

@@ -141,35 +141,42 @@ def _images(material: Material) -> Path:
 
 
 def p10(material: Material) -> Iterator[Measure]:
-    """Sixteen workers with sleeping trials against one: epochs a second, while all of them have a trial."""
+    """Sixteen workers with sleeping trials against one: epochs a second while all are busy, and the whole command.
+
+    One worker runs few trials, and what it would take for as many as the others is reckoned from its epochs a second:
+    the start of the command, of every worker and the hand-over count once on each side.
+    """
     data, quick = _images(material), material.settings.quick
-    epochs, sleep = (3, 1.0) if quick else (5, 2.0)
+    epochs, sleep = (3, 1.0) if quick else (5, 6.0)
     many = 4 if quick else MANY
+    few, all_of_them = 4, 4 * many
 
     def side(workers: int, trials: int) -> Figures:
         runs = material.settings.work / f"sharing-{workers}"
         words = _words("toy", data, runs, trials=trials, epochs=epochs)
         counted = Counted([*COMMAND, *words, f"fixed.sleep={sleep}", "--workers", str(workers)], runs / "study")
         name = f"{workers} worker{'s' if workers > 1 else ''}"
-        return {f"{name} epochs/s": counted.rate(workers, trials), f"{name} s": counted.seconds}
+        rate = counted.rate(workers, trials)
+        return {f"{name} epochs/s": rate, f"{name} s": counted.seconds + (all_of_them - trials) * epochs / rate}
 
     yield Measure(
-        sides={"one": lambda: side(1, 4), "many": lambda: side(many, 4 * many)},
+        sides={"one": lambda: side(1, few), "many": lambda: side(many, all_of_them)},
         warmups=0,
-        rounds=min(3, material.rounds),
+        rounds=min(2, material.rounds),
         rows=[
             Row(
                 name="P10",
-                title=f"{many} workers / 1 worker, epochs a second of sleeping trials",
-                value=lambda f: f[f"{many} workers epochs/s"] / f["1 worker epochs/s"],
-                figures=(f"{many} workers epochs/s", "1 worker epochs/s"),
+                title=f"{all_of_them} sleeping trials of {epochs * sleep:g} s: 1 worker / {many} workers, to the end",
+                value=lambda f: f["1 worker s"] / f[f"{many} workers s"],
+                figures=(f"{many} workers s", "1 worker s"),
                 goal=Goal(sense="at least", value=0.875 * many),
             ),
             Row(
-                name="P10 whole",
-                title=f"trials a second from the command to its end, {many} workers with {4 * many} / 1 with 4",
-                value=lambda f: many * f["1 worker s"] / f[f"{many} workers s"],
-                figures=(f"{many} workers s", "1 worker s"),
+                name="P10 busy",
+                title=f"{many} workers / 1 worker, epochs a second while all have a trial",
+                value=lambda f: f[f"{many} workers epochs/s"] / f["1 worker epochs/s"],
+                figures=(f"{many} workers epochs/s", "1 worker epochs/s"),
+                goal=Goal(sense="at least", value=0.875 * many),
             ),
         ],
     )

@@ -94,9 +94,8 @@ def test_mistakes_are_not_tried_again(tmp_path, code, times):
     assert said(tmp_path) == ["here"] * times
 
 
-def test_who_does_not_end_within_its_grace_time_is_killed(tmp_path, monkeypatch):
+def test_who_does_not_end_within_its_grace_time_is_killed(tmp_path):
     """Asked to stop, a worker may end by itself; one that does not is killed, and none is started again."""
-    monkeypatch.setattr(local, "LATE", 0.1)
     stubborn = "import signal, time\nsignal.signal(signal.SIGTERM, lambda *_: None)\nprint('up', flush=True)\n"
     stubborn += "while True: time.sleep(0.1)"
     launcher = LocalLauncher()

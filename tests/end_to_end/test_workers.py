@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import autotune
+from autotune.engine.attempt import read_claim
 
 STUDY = ("images", "trainer=toy", "sampler=random", "pruner=none")
 LEASE = ("--lease", "1.5")
@@ -175,3 +177,70 @@ def test_a_command_with_workers_that_is_stopped(shell, number, code):
     assert autotune.open(shell.folder / "runs/images").best is not None
     shell.run("search", *words, "--quiet")
     check(shell, 12)
+
+
+@pytest.mark.slow
+def test_workers_amid_a_long_batch_are_gone_within_the_grace_time(shell):
+    """A batch longer than the grace time is cut short; no worker outlives the command, which asks for a requeue."""
+    words = (*STUDY, "epochs=1", "fixed.sleep=90", "fixed.batch_size=256", "--trials", "2", "--workers", "2")
+    process = shell.start("search", *words, "--grace", "10s", "--quiet")
+    shell.wait_for(lambda: len(open_attempts(shell)) == 2, process)
+    began = time.monotonic()
+    process.send_signal(signal.SIGUSR1)
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == 75, err
+    assert "stopped by SIGUSR1; everything is saved" in err
+    assert not workers(shell)
+    assert not open_attempts(shell)
+
+
+@pytest.mark.slow
+def test_the_time_is_a_total_of_all_calls_and_workers(shell):
+    """Three workers spend the time once, not three times; a larger time adds what is new, the same one nothing."""
+    words = (*STUDY, "epochs=2", "fixed.sleep=0.2", "--workers", "3", "--quiet")
+    spent, seen = 0.0, 0
+    for seconds in (20.0, 40.0):
+        began = time.monotonic()
+        shell.run("search", *words, "--time", f"{seconds:g}s")
+        wall = time.monotonic() - began
+        study = autotune.open(shell.folder / "runs" / "images")
+        assert study.state == "done"
+        assert 0.6 * seconds < study.spent < seconds + 2
+        assert abs(study.spent - spent - wall) < 3
+        assert len(study.trials) > seen
+        spent, seen = study.spent, len(study.trials)
+    claims = [read_claim(attempt) for attempt in study.path.glob("trials/*/attempt-*")]
+    assert len({claim.worker for claim in claims}) >= 3
+    shell.run("search", *words, "--time", "40s")
+    study = autotune.open(shell.folder / "runs" / "images")
+    assert (study.spent, len(study.trials)) == (spent, seen)
+
+
+@pytest.mark.slow
+def test_workers_fail_as_one_process_does(shell):
+    """Trial after trial that fails alike ends the workers, with the error and the exit code that one process has."""
+    words = (*STUDY, "epochs=2", "fixed.lr=1e300", "--trials", "20", "--workers", "2", "--quiet")
+    process = shell.start("search", *words)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 9, err
+    assert "error: 5 trials in a row failed alike (diverged)" in err
+    assert not workers(shell)
+
+
+def test_a_worker_that_has_nothing_to_join(shell):
+    """A folder that is no study, or one that a newer autotune wrote, is an error that says so; a done study is none."""
+    assert "there is no study" in failed(shell, "worker", "images")
+    shell.run("search", *STUDY, "epochs=1", "--trials", "1", "--quiet")
+    assert "the study is done; trials: 1 complete" in shell.run("worker", "runs/images")
+    file = shell.folder / "runs" / "images" / "study.toml"
+    file.write_text(re.sub(r"(?m)^format = \d+$", "format = 99", file.read_text()))
+    assert "written by a newer autotune (format 99" in failed(shell, "worker", "runs/images")
+
+
+def failed(shell, *words: str) -> str:
+    """What a command says that ends with the exit code of a study that cannot be used."""
+    process = shell.start(*words)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 5, err
+    return err

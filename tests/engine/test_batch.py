@@ -128,7 +128,7 @@ def test_time_is_shared_out(plan, fake_many):
     study = run_search(plan(many=many, batch=8, same=SAME, trials=1, epochs=4, pruner="none"))
     total = sum(t.seconds for t in study.trials)
     assert 0.4 <= total <= study.spent
-    assert sum(p.seconds for t in study.trials for p in t.curve) == pytest.approx(total, rel=0.2)
+    assert 0.39 <= sum(p.seconds for t in study.trials for p in t.curve) <= total + 0.01
 
 
 def test_observers_hear_of_every_trial_but_the_study_is_read_once_an_epoch(plan):

@@ -251,4 +251,4 @@ def test_copies_that_a_death_left_out_are_made_up(plan, monkeypatch):
     run_search(plan(trials=4, **kind))
     copies = [t.user_attrs[COPY_OF] for t in searched(study) if COPY_OF in t.user_attrs]
     assert sorted(copies) == [1, 2, 3, 5, 6, 7, 9, 10, 11]
-    assert len(looked) == 4  # before, for the copies, and twice at the end
+    assert len(looked) == 3  # before, for the copies, and at the end

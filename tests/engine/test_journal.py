@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -139,3 +140,21 @@ def test_writers_that_are_killed_leave_whole_lines(path):
     for worker in {log["worker_id"] for log in logs if "-" in log["worker_id"]}:
         numbers = [log["number"] for log in logs if log["worker_id"] == worker]
         assert numbers == list(range(len(numbers)))
+
+
+def test_what_a_power_cut_must_not_cost_is_waited_for(path, monkeypatch):
+    """Once a trial has its number, and once it has ended, all before it is on the disk; in between nobody waits."""
+    waited = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: waited.append(path.stat().st_size) or real(file))
+    study = optuna.create_study(storage=open_storage(path, JournalLock(path.with_name("journal.lock"))))
+    waited.clear()
+    trial = study.ask()
+    trial.suggest_float("x", 0, 1)
+    trial.set_user_attr("turn", 0)
+    assert not waited
+    trial.set_user_attr("number", 0)
+    assert waited == [path.stat().st_size]
+    trial.report(0.5, 1)
+    study.tell(trial, 0.5)
+    assert waited[1:] == [path.stat().st_size]

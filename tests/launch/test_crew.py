@@ -36,13 +36,16 @@ class Doomed(Launcher):
         raise RuntimeError("cancelled")
 
 
-class Plugin:
-    """Offers that launcher."""
+class Offering:
+    """Offers a launcher."""
+
+    def __init__(self, name, build):
+        self.name, self.build = name, build
 
     @hookimpl
     def autotune_launchers(self):
-        """Offers ``doomed``."""
-        return [LauncherSpec(name="doomed", summary="For tests.", build=Doomed)]
+        """Offers it."""
+        return [LauncherSpec(name=self.name, summary="For tests.", build=self.build)]
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def plan(tmp_path):
     from autotune.builtin import folders
 
     plugins = Plugins()
-    for number, plugin in enumerate((toy, folders, Plugin())):
+    for number, plugin in enumerate((toy, folders, Offering("doomed", Doomed))):
         plugins.register(plugin, f"plugin-{number}")
     config = StudyConfig(data=str(tiny_folder(tmp_path / "images")), trainer="toy", name="study", trials=2, epochs=1)
     return resolve(config, plugins, runs=tmp_path)
@@ -69,8 +72,54 @@ def test_workers_that_cannot_work_are_said(plan):
 def test_gpus_and_a_device_that_is_none_of_them(plan):
     """A study on one device cannot have its workers on others."""
     plan = replace(plan, config=plan.config.model_copy(update={"device": "cpu"}))
-    with pytest.raises(UsageError, match=r"device = cpu: workers are to run on GPUs 0, 1"):
-        run_crew(plan, Crew(workers=2, gpus=("0", "1")), Clock(plan.path))
+    with pytest.raises(UsageError, match=r"device = cpu contradicts --gpus 0,1"):
+        Crew(workers=2, gpus=("0", "1")).check(plan)
+
+
+def test_gpus_for_a_trainer_that_uses_none(plan):
+    """A trainer that only computes on the CPU would leave the GPUs idle."""
+    with pytest.raises(UsageError, match=r"--gpus 0: trainer 'toy' uses no GPU") as caught:
+        Crew(workers=1, gpus=("0",)).check(plan)
+    assert caught.value.hint == "say --workers 1"
+
+
+def test_gpus_where_there_are_none(plan):
+    """What the trainer says of the machine is said, with what to do instead."""
+
+    def device(name):
+        raise UsageError(f"device={name!r}: this machine has 0 CUDA devices")
+
+    plan = replace(plan, trainer=replace(plan.trainer, device=device))
+    with pytest.raises(UsageError, match=r"--gpus 0,1: device='cuda': this machine has 0 CUDA devices") as caught:
+        Crew(workers=4, gpus=("0", "1")).check(plan)
+    assert "--workers 4" in caught.value.hint
+    Crew(workers=4, gpus=("0", "1")).check(replace(plan, trainer=replace(plan.trainer, device=lambda name: "cuda:0")))
+
+
+class Halved(Doomed):
+    """One of its two workers is given up, and the other ends a little later."""
+
+    polled = 0
+
+    def poll(self, group):
+        """The second one works for a while."""
+        self.polled += 1
+        other = WorkerState.RUNNING if self.polled < 4 else WorkerState.FAILED
+        return [WorkerStatus(index=0, state=WorkerState.FAILED), WorkerStatus(index=1, state=other)]
+
+
+def test_a_worker_that_is_given_up_is_told_of(plan):
+    """While others go on, the command says once which worker it lost for good, and why."""
+    plan.plugins.register(Offering("halved", Halved), "halved")
+    plan.write()
+    with (
+        claim(plan.path),
+        pytest.warns(UserWarning, match="worker") as caught,
+        pytest.raises(StudyError, match="have ended before"),
+    ):
+        run_crew(plan, Crew(workers=2, launcher="halved"), Clock(plan.path))
+    told = [str(warning.message) for warning in caught]
+    assert told == ["worker 0 is given up, 1 of 2 go on; worker-0 says: there is no GPU 7"]
 
 
 def test_what_options_ask_for():

@@ -11,6 +11,7 @@ import pytest
 
 import autotune
 from autotune.reporting import batches, messages
+from autotune.reporting.live import Live
 from autotune.reporting.records import study_record
 from autotune.reporting.report import report, trials_csv
 
@@ -72,3 +73,26 @@ def test_ranges_of_recipes(tmp_path: Path) -> None:
     assert batches.recipe_line(trials[:1], most=2) == "lr=0.1 opt=sgd ..."
     assert batches.name(trials) == "trials 0-1"
     assert batches.name(trials[1:]) == "trial 1"
+
+
+def test_batches_between_which_other_workers_took_numbers() -> None:
+    """Numbers that are not there are not named."""
+    trials = [autotune.Trial(number=i, state="running") for i in (2, 3, 4, 7, 9, 10)]
+    assert batches.name(trials) == "trials 2-4, 7, 9-10"
+    assert batches.name([trials[0], trials[3]]) == "trials 2, 7"
+
+
+def test_a_trial_that_continues_another_says_so(searched: autotune.Study) -> None:
+    """It has the other's recipe, and would look like a copy; why it waits is said once."""
+    last = dataclasses.replace(
+        searched.trials[0], number=12, stage="final", parent=3, batch=None, state="running", reason="waits: the time"
+    )
+    study = dataclasses.replace(searched, trials=(*searched.trials, last))
+    assert messages.trials(study, study.trials).splitlines()[-1].endswith("continues trial 3; waits: the time")
+    assert [line for line in messages.status(study).splitlines() if line.startswith("running")] == [
+        f"running: trial 12, {last.curve[-1].at:g} epochs, waits: the time"
+    ]
+    stream = io.StringIO()
+    with Live(stream) as live:
+        live.autotune_trial_started(study, last)
+    assert stream.getvalue().startswith("trial 12 continues trial 3: ")

@@ -77,11 +77,19 @@ class SmallDisk:
         """Makes a folder of it read-only for everybody who opens a file there from now on.
 
         The folder is covered by a read-only mount of itself: to make the whole disk read-only is refused while a
-        process has a file of it open for writing, as who searches has its lock.
+        process has a file of it open for writing, as who searches has its lock. The mount becomes read-only in a place
+        where nobody opens anything, and a copy of it covers the folder.
         """
-        _run("mount", "--bind", str(folder), str(folder))
-        self.frozen = folder
-        _run("mount", "-o", "remount,bind,ro", str(folder))
+        aside = self.place.with_name(f"{self.place.name}-aside")
+        aside.mkdir()
+        _run("mount", "--bind", str(folder), str(aside))
+        try:
+            _run("mount", "-o", "remount,bind,ro", str(aside))
+            _run("mount", "--bind", str(aside), str(folder))
+            self.frozen = folder
+        finally:
+            _run("umount", "-l", str(aside))
+            aside.rmdir()
 
     def thaw(self) -> None:
         """Makes it writable again, if it was not."""
