@@ -232,7 +232,7 @@ class ManyHeads:
         if weight is None or weight.shape != (self.classes, self.features) or (bias is None) == self.bias:
             raise CheckpointError(
                 f"the checkpoint holds no {owner}.weight{suffix} [{self.classes}, {self.features}]",
-                hint="it is of another network, or of another part of it",
+                hint="it is of another network, of another part of it, or of another version of autotune",
             )
         return self._padded(weight, bias)
 

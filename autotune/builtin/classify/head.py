@@ -47,11 +47,11 @@ class HeadPhase:
     def warm(self) -> None:
         """Fits the head before anything is unfrozen; leaves its averaged weights in the network."""
         fitting, linear = self.fitting, self.fitting.linear() if self.possible else None
-        features = None if linear is None else fitting.features(fitting.train)
-        if linear is None or features is None:
+        found = None if linear is None else fitting.features(fitting.train)
+        if linear is None or found is None:
             return
-        scaling = Scaling.of(features, bias=linear.bias is not None)
-        features = scaling.applied(features)
+        scaling = Scaling.of(found, bias=linear.bias is not None)
+        features = scaling.applied(found)
         training = HeadTraining(fitting, linear, [fitting.recipe], scaling)
         for number in range(fitting.recipe.head_epochs):
             training.run(features, number, fitting.asking)
@@ -59,9 +59,9 @@ class HeadPhase:
             if fitting.asking.reason is not None:
                 break
         weight, bias = training.heads.averaged(0)
-        found = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+        parts = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         with torch.no_grad():
-            for part, tensor in found.items():
+            for part, tensor in parts.items():
                 getattr(linear, part).copy_(tensor)
                 fitting.trained.average.mean[f"{training.name}.{part}"].copy_(tensor)
 
