@@ -85,14 +85,18 @@ def choose(
     for name, dimension in space.without(*fixed).items():
         if (only := only_value(dimension)) is not None:
             fixed[name] = only
-    searched = space.without(*fixed)
+    # A study that has begun goes on with the space that it wrote.
+    idle = (
+        [] if completed else [n for n in ask_unread(trainer, fixed) if n in space and n not in {*fixed, *config.space}]
+    )
+    searched = space.without(*fixed, *idle)
     check_sizes(candidates.backbones, trainer.recipe, fixed, searched)
     return Choices(
         candidates=candidates,
         space=searched,
         fixed=fixed,
         portfolio=_portfolio(trainer, plugins, default, searched, dataset, field),
-        reasons=(*candidates.reasons, *presets.reasons),
+        reasons=(*candidates.reasons, *presets.reasons, *_unsearched(idle)),
         written_fixed={n: v for n, v in fixed.items() if n != field},
         written_space={n: as_table(d) for n, d in searched.items() if n != field},
     )
@@ -117,6 +121,27 @@ def ask_presets(trainer: TrainerSpec, dataset: Dataset, facts: Sequence[Facts], 
     if unknown or wrong:
         raise PluginError(f"trainer {trainer.name!r}: its presets are wrong: {'; '.join([*unknown, *wrong])}")
     return presets
+
+
+def ask_unread(trainer: TrainerSpec, fixed: Mapping[str, Scalar]) -> list[str]:
+    """The fields that a trainer does not read beside these fixed values, in the order of its recipe.
+
+    Raises:
+        PluginError: It raises, or names what it does not have.
+    """
+    if trainer.unread is None:
+        return []
+    try:
+        named = set(trainer.unread(fixed))
+    except Exception as error:
+        raise PluginError(f"trainer {trainer.name!r}: unread raises {type(error).__name__}: {error}") from error
+    if unknown := sorted(named - set(trainer.recipe.model_fields)):
+        raise PluginError(f"trainer {trainer.name!r}: unread names {unknown[0]!r}, which is no hyperparameter")
+    return [name for name in trainer.recipe.model_fields if name in named]
+
+
+def _unsearched(names: Sequence[str]) -> list[str]:
+    return [f"not searched: {', '.join(names)}: nothing reads them beside what is fixed"] if names else []
 
 
 def _open(presets: Presets, taken: set[str]) -> Presets:

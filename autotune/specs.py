@@ -6,7 +6,7 @@ plugins imports neither torch nor anybody's heavy dependency.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,6 +48,8 @@ class TrainerSpec:
         same: Fields that are equal within a batch; they come from its first recipe.
         device: Resolves ``auto``, or checks a name such as ``cuda:1``; None for a trainer that needs no device.
         presets: Chooses values from the data's profile, the candidates and the device; None chooses nothing.
+        unread: Names the fields that no recipe with these fixed values reads, e.g. the neighbours of a head that has
+            none: they are not searched, unless the study's file asks for them. None where every field is always read.
         soft: Whether it learns from `autotune.Split.soft` where the train side has it; ``teacher=`` needs that.
         frozen: Whether backbones stay as they are and see each image once for all trials; more of them are affordable
             then.
@@ -63,6 +65,7 @@ class TrainerSpec:
     same: tuple[str, ...] = ()
     device: Callable[[str], str] | None = None
     presets: Callable[[Profile, Sequence[Facts], str], Presets] | None = None
+    unread: Callable[[Mapping[str, Scalar]], Collection[str]] | None = None
     soft: bool = False
     frozen: bool = False
 

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         train_mode as train_mode,
     )
     from autotune.vision.headplans import HeadPlan as HeadPlan
-    from autotune.vision.heads import build_module as build_module
+    from autotune.vision.heads import build_module as build_module, knows_some as knows_some
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
     from autotune.vision.imbalance import BalancedLoss as BalancedLoss, Balancing as Balancing
     from autotune.vision.linear_probe import fit_linear as fit_linear
@@ -72,9 +72,16 @@ if TYPE_CHECKING:
         preprocess_for as preprocess_for,
         preprocess_of as preprocess_of,
     )
+    from autotune.vision.presetting import (
+        size_presets as size_presets,
+        training_images as training_images,
+        tuning_presets as tuning_presets,
+        unread_of_blocks as unread_of_blocks,
+    )
     from autotune.vision.progress import further as further
     from autotune.vision.randomness import seed_all as seed_all
     from autotune.vision.ratefinder import find_rates as find_rates
+    from autotune.vision.scaling import Scaling as Scaling
     from autotune.vision.schedules import Schedule as Schedule
     from autotune.vision.seeds import derive as derive
     from autotune.vision.state import averaged as averaged, capture as capture, restore as restore
@@ -102,7 +109,7 @@ _HOMES = {
     "doubts": "cross_fitted frozen_features pixel_features",
     "freezing": "Partition freeze require_gradients train_mode",
     "headplans": "HeadPlan",
-    "heads": "build_module",
+    "heads": "build_module knows_some",
     "images": "Feed Images normalise",
     "imbalance": "BalancedLoss Balancing",
     "linear_probe": "fit_linear",
@@ -115,9 +122,11 @@ _HOMES = {
     "optim": "Rates make_optimizer set_rates",
     "penalties": "Penalties make_penalties",
     "preparing": "common_size preprocess_for preprocess_of",
+    "presetting": "size_presets training_images tuning_presets unread_of_blocks",
     "progress": "further",
     "randomness": "seed_all",
     "ratefinder": "find_rates",
+    "scaling": "Scaling",
     "schedules": "Schedule",
     "seeds": "derive",
     "state": "averaged capture restore",

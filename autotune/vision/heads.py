@@ -9,6 +9,12 @@ import torch
 from autotune.backbone import Backbone
 
 
+def knows_some(backbone: Backbone, classes: Sequence[str]) -> bool:
+    """Whether the head that comes with the weights may know some of these classes."""
+    weights = backbone.weights
+    return weights is not None and (weights.classes is None or bool(set(weights.classes) & set(classes)))
+
+
 def build_module(
     backbone: Backbone,
     classes: Sequence[str],
@@ -25,7 +31,7 @@ def build_module(
     """
     shape = {"drop": drop, "drop_path": drop_path, "img_size": img_size}
     known = backbone.weights.classes if backbone.weights else None
-    if not keep_head or backbone.weights is None or not (known is None or set(known) & set(classes)):
+    if not keep_head or not knows_some(backbone, classes):
         return backbone.build(len(classes), **shape)  # type: ignore[arg-type]
     if known is None or tuple(known) == tuple(classes):
         return backbone.build(len(classes), keep_head=True, **shape)  # type: ignore[arg-type]

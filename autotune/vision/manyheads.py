@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from autotune.vision.imbalance import Balancing
 from autotune.vision.seeds import derive
 from autotune.vision.state import MEAN, MODEL, OPTIMIZER
 
+if TYPE_CHECKING:
+    from autotune.vision.scaling import Scaling
+
 ALIGNED = 16
 CPU_ROOM = 1 << 17
 CPU_ROOM_DROPPED = 1 << 18
@@ -24,6 +27,8 @@ GPU_ROOM = 1 << 26
 SCORED = 1 << 26
 """Probabilities that are held at once while heads are scored, 256 MiB in float32."""
 CHUNK = 4096
+SCALED, SCALED_MEAN = "scaled", "scaled_mean"
+"""What a head of scaled features is kept as, beside its moments."""
 
 
 class Rows(Protocol):
@@ -47,6 +52,8 @@ class ManyHeads:
         starts: Where each head starts, all of one shape: copied, never changed here.
         device: Where to train.
         balancing: Of the classes, for all heads alike; its draws are `train_epoch`'s order.
+        scaling: What the features given here were brought to scale with, where they were. Starts, averages and captured
+            states are of unchanged features all the same; rates, penalties and dropout are of the scaled ones.
     """
 
     def __init__(
@@ -55,8 +62,9 @@ class ManyHeads:
         starts: Sequence[torch.nn.Linear],
         device: str | torch.device,
         balancing: Balancing | None = None,
+        scaling: Scaling | None = None,
     ) -> None:
-        self.device = torch.device(device)
+        self.device, self._scaling = torch.device(device), scaling
         balancing = balancing or Balancing()
         self._weights, self._shift = (
             None if tensor is None else tensor.to(self.device) for tensor in (balancing.weights, balancing.shift)
@@ -68,7 +76,7 @@ class ManyHeads:
         self._groups: list[HeadGroup] = []
         self._batch = 0
         for i, (plan, start) in enumerate(zip(plans, starts, strict=True)):
-            weight = self._padded(start.weight, start.bias)
+            weight = self._padded(*self._inner(start.weight, start.bias))
             second = torch.zeros_like(weight) if plan.opt == "adamw" else weight.new_empty(0)
             self._heads[i] = Head(plan, weight, weight.clone(), torch.zeros_like(weight), second)
 
@@ -169,8 +177,7 @@ class ManyHeads:
 
     def averaged(self, place: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """A head's averaged weight [C, D] and bias [C]."""
-        mean = self._heads[place].mean
-        return mean[:, : self.features].clone(), mean[:, self.features].clone() if self.bias else None
+        return self._outer(self._heads[place].mean)
 
     def capture(
         self, place: int, name: str, frozen: Mapping[str, torch.Tensor] | None = None
@@ -184,7 +191,10 @@ class ManyHeads:
         """
         head = self._heads[place]
         tensors = {MODEL + n: t for n, t in (frozen or {}).items()}
-        tensors |= self._named(MODEL + name, head.weight) | self._named(MEAN + name, head.mean)
+        for prefix, key, value in ((MODEL, SCALED, head.weight), (MEAN, SCALED_MEAN, head.mean)):
+            tensors |= self._listed(prefix + name, *self._outer(value))
+            if self._scaling is not None:  # exactly what is trained: folding rounds
+                tensors |= {f"{n}/{key}": t for n, t in self._named(OPTIMIZER + name, value).items()}
         if head.steps:
             for key, value in self._moments(head).items():
                 tensors |= {f"{n}/{key}": t for n, t in self._named(OPTIMIZER + name, value).items()}
@@ -205,8 +215,12 @@ class ManyHeads:
             CheckpointError: The state is of another head.
         """
         head = self._heads[place]
-        head.weight.copy_(self._found(tensors, MODEL + name))
-        head.mean.copy_(self._found(tensors, MEAN + name))
+        if self._scaling is None:
+            head.weight.copy_(self._found(tensors, MODEL + name))
+            head.mean.copy_(self._found(tensors, MEAN + name))
+        else:
+            head.weight.copy_(self._found(tensors, OPTIMIZER + name, f"/{SCALED}"))
+            head.mean.copy_(self._found(tensors, OPTIMIZER + name, f"/{SCALED_MEAN}"))
         if steps:
             for key, value in self._moments(head).items():
                 value.copy_(self._found(tensors, OPTIMIZER + name, f"/{key}"))
@@ -218,7 +232,7 @@ class ManyHeads:
         if weight is None or weight.shape != (self.classes, self.features) or (bias is None) == self.bias:
             raise CheckpointError(
                 f"the checkpoint holds no {owner}.weight{suffix} [{self.classes}, {self.features}]",
-                hint="it is of another network, or of another part of it",
+                hint="it is of another network, of another part of it, or of another version of autotune",
             )
         return self._padded(weight, bias)
 
@@ -232,8 +246,23 @@ class ManyHeads:
         return {"momentum_buffer": head.first} if head.plan.momentum > 0 else {}
 
     def _named(self, prefix: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
-        parts = (value[:, : self.features].clone(), value[:, self.features].clone())
-        return {f"{prefix}.{part}": tensor for part, tensor in zip(self._parts(), parts, strict=False)}
+        return self._listed(prefix, *self._split(value))
+
+    def _listed(self, prefix: str, weight: torch.Tensor, bias: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        return {f"{prefix}.{part}": t for part, t in zip(self._parts(), (weight, bias), strict=False) if t is not None}
+
+    def _split(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Copies of a padded tensor's weight [C, D] and bias [C]."""
+        return value[:, : self.features].clone(), value[:, self.features].clone() if self.bias else None
+
+    def _outer(self, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The weight and bias, on unchanged features, of what is trained."""
+        inner = self._split(value)
+        return inner if self._scaling is None else self._scaling.folded(*inner)
+
+    def _inner(self, weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The inverse of `_outer`, not yet padded."""
+        return (weight, bias) if self._scaling is None else self._scaling.unfolded(weight.detach(), bias)
 
     def _padded(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         """A head's tensor [C, W]: features, bias, zeros up to a width that products like."""

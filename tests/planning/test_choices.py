@@ -152,3 +152,48 @@ def test_presets_that_the_trainer_refuses_are_its_plugins_mistake(images, runs, 
         found.register(plugin, "plugin-" + str(id(plugin)))
     with pytest.raises(PluginError, match="trainer 'net': its presets are wrong: speed"):
         make(images, found, runs)
+
+
+def unreading(guest_type, net_recipe, answer):
+    """Plugins with a trainer that does not read what the answer says."""
+
+    class Idle(guest_type):
+        @autotune.hookimpl
+        def autotune_trainers(self):
+            """A trainer that says what it does not read."""
+            return [autotune.TrainerSpec(name="net", summary="", recipe=net_recipe, build=object, unread=answer)]
+
+    found = Plugins()
+    for plugin in (policies, folders, Idle()):
+        found.register(plugin, "plugin-" + str(id(plugin)))
+    return found
+
+
+def test_what_nothing_reads_is_not_searched(images, runs, make, net_recipe, guest_type):
+    """A field that a fixed one makes idle leaves the space and the first recipes, and a reason says so."""
+    found = unreading(guest_type, net_recipe, lambda fixed: {"share", "lr"} if fixed.get("opt") == "sgd" else ())
+    plan = make(images, found, runs, "trials=3", "fixed.opt=sgd", "backbones=acme/small")
+    assert set(plan.space) == {"augment"}
+    assert plan.portfolio == ({},)
+    assert "not searched: share, lr: nothing reads them beside what is fixed" in plan.reasons
+    assert "share" not in plan.config.space
+    other = make(images, found, runs, "trials=3", "fixed.opt=adamw", "backbones=acme/small", "name=b")
+    assert {"share", "lr"} <= set(other.space)
+    assert not any(reason.startswith("not searched") for reason in other.reasons)
+
+
+def test_what_a_study_asks_for_is_searched(images, runs, make, net_recipe, guest_type):
+    """A range in the study's file stays, and so does what the file fixes."""
+    found = unreading(guest_type, net_recipe, lambda fixed: {"share", "lr", "opt"})
+    asked = ("trials=3", "fixed.opt=sgd", "space.lr.high=0.05", "backbones=acme/small")
+    plan = make(images, found, runs, *asked)
+    assert set(plan.space) == {"lr", "augment"}
+    assert plan.fixed["opt"] == "sgd"
+
+
+def test_a_wrong_answer_of_what_is_unread_is_its_plugins_mistake(images, runs, make, net_recipe, guest_type):
+    """A name that is no hyperparameter is told with the trainer's name, and so is whatever it raises."""
+    with pytest.raises(PluginError, match="trainer 'net': unread names 'speed'"):
+        make(images, unreading(guest_type, net_recipe, lambda fixed: {"speed"}), runs)
+    with pytest.raises(PluginError, match="trainer 'net': unread raises KeyError"):
+        make(images, unreading(guest_type, net_recipe, lambda fixed: fixed["speed"]), runs)

@@ -8,7 +8,7 @@ import autotune
 from autotune import hookimpl
 from autotune.builtin.classify.batching import SAME, heads_at_once
 from autotune.builtin.classify.portfolio import fitted, suited
-from autotune.builtin.classify.presets import presets
+from autotune.builtin.classify.presets import presets, unread
 from autotune.builtin.classify.recipe import ClassifyRecipe
 
 
@@ -38,6 +38,7 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
             same=SAME,
             device=_device,
             presets=presets,
+            unread=unread,
             soft=True,
         )
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.patience import SCORE, Patience
 from autotune.builtin.classify.rates import head_plan
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import Asking, ManyHeads, Rows, further, score
+from autotune.vision import Asking, ManyHeads, Rows, Scaling, further, knows_some, score
 
 
 class HeadPhase:
@@ -46,19 +47,21 @@ class HeadPhase:
     def warm(self) -> None:
         """Fits the head before anything is unfrozen; leaves its averaged weights in the network."""
         fitting, linear = self.fitting, self.fitting.linear() if self.possible else None
-        features = None if linear is None else fitting.features(fitting.train)
-        if linear is None or features is None:
+        found = None if linear is None else fitting.features(fitting.train)
+        if linear is None or found is None:
             return
-        training = HeadTraining(fitting, linear, [fitting.recipe])
+        scaling = Scaling.of(found, bias=linear.bias is not None)
+        features = scaling.applied(found)
+        training = HeadTraining(fitting, linear, [fitting.recipe], scaling)
         for number in range(fitting.recipe.head_epochs):
             training.run(features, number, fitting.asking)
             training.part(_raised)
             if fitting.asking.reason is not None:
                 break
         weight, bias = training.heads.averaged(0)
-        found = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
+        parts = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
         with torch.no_grad():
-            for part, tensor in found.items():
+            for part, tensor in parts.items():
                 getattr(linear, part).copy_(tensor)
                 fitting.trained.average.mean[f"{training.name}.{part}"].copy_(tensor)
 
@@ -78,11 +81,13 @@ class Vectors:
 
     Attributes:
         head: The head itself.
-        train: A vector for each training image, float32 [N, D] on the device, or its rows.
+        scaling: What the vectors were brought to scale with.
+        train: A scaled vector for each training image, float32 [N, D] on the device, or its rows.
         val: Likewise for the images that it is scored on.
     """
 
     head: torch.nn.Linear
+    scaling: Scaling
     train: torch.Tensor | Rows
     val: torch.Tensor | Rows
 
@@ -92,19 +97,25 @@ class Vectors:
         head = fitting.linear()
         train = None if head is None else fitting.features(fitting.train)
         val = None if train is None else fitting.features(fitting.val)
-        return None if head is None or train is None or val is None else cls(head=head, train=train, val=val)
+        if head is None or train is None or val is None:
+            return None
+        scaling = Scaling.of(train, bias=head.bias is not None)
+        return cls(head=head, scaling=scaling, train=scaling.applied(train), val=scaling.applied(val))
 
 
 class HeadTraining:
-    """Linear heads of one network in training, one for each recipe, all starting from the network's own.
+    """Linear heads of one network in training, one for each recipe, all with the same start.
+
+    They are trained on features brought to a like scale, and start from zeros, or from the network's own head where
+    that is kept: a new head's random weights, added up over a thousand features, would be louder than what a few images
+    can teach, and stay so, since nothing in the images speaks against most of them.
 
     Args:
         fitting: The network, made for the first of the recipes.
         linear: Its head.
         recipes: Equal in what a batch shares.
+        scaling: What the features were brought to scale with.
         epochs: Passes of the whole training; None for the phase before anything is unfrozen.
-
-    Where images bring probabilities to learn from, a head by itself learns from the likeliest class.
     """
 
     def __init__(
@@ -112,15 +123,15 @@ class HeadTraining:
         fitting: Fitting,
         linear: torch.nn.Linear,
         recipes: Sequence[ClassifyRecipe],
+        scaling: Scaling,
         epochs: int | None = None,
     ) -> None:
         self.fitting, self.recipes = fitting, recipes
         self.name = fitting.backbone.head(fitting.module)[0]
-        side = fitting.task.train
-        labels = side.labels if side.soft is None else side.soft.argmax(axis=1)
-        self.labels = fitting.placement.tensor(torch.from_numpy(labels))
+        self.labels = head_labels(fitting)
         plans = [head_plan(recipe, fitting.steps_per_epoch, epochs) for recipe in recipes]
-        self.heads = ManyHeads(plans, [linear] * len(recipes), fitting.placement.device, fitting.balancing)
+        start = first_head(fitting, linear)
+        self.heads = ManyHeads(plans, [start] * len(recipes), fitting.placement.device, fitting.balancing, scaling)
         self.passes = 0
 
     def run(self, features: torch.Tensor | Rows, number: int, keep_going: Callable[[], bool]) -> int:
@@ -191,6 +202,23 @@ class HeadTraining:
         return Epoch(at=at, images=seen, metrics=metrics, checkpoint=checkpoint)
 
 
+def head_labels(fitting: Fitting) -> torch.Tensor:
+    """What a head by itself learns, int64 [N] on the device: where images bring probabilities, the likeliest class."""
+    side = fitting.task.train
+    labels = side.labels if side.soft is None else side.soft.argmax(axis=1)
+    return fitting.placement.tensor(torch.from_numpy(labels))
+
+
+def first_head(fitting: Fitting, linear: torch.nn.Linear) -> torch.nn.Linear:
+    """Where a network's head starts when it is trained by itself: zeros, or what is kept; a copy."""
+    start = copy.deepcopy(linear).requires_grad_(False)
+    if not fitting.recipe.keep_head or not knows_some(fitting.backbone, fitting.task.classes):
+        start.weight.zero_()
+        if start.bias is not None:
+            start.bias.zero_()
+    return start
+
+
 def train_heads(
     fitting: Fitting,
     vectors: Vectors,
@@ -212,7 +240,8 @@ def train_heads(
         askings: One for each run.
         fail: Told of a head that diverged, and which it is.
     """
-    training = HeadTraining(fitting, vectors.head, recipes, fitting.recipe.head_epochs + runs[0].epochs)
+    epochs = fitting.recipe.head_epochs + runs[0].epochs
+    training = HeadTraining(fitting, vectors.head, recipes, vectors.scaling, epochs)
     heads, at = training.heads, training.resume(runs)
     patiences = [Patience(recipe, run) for recipe, run in zip(recipes, runs, strict=True)]
     for patience in patiences:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import autotune
 from autotune import hookimpl
 from autotune.builtin.multitask.portfolio import PORTFOLIO, fitted
-from autotune.builtin.multitask.presets import presets
+from autotune.builtin.multitask.presets import presets, unread
 from autotune.builtin.multitask.recipe import MultitaskRecipe
 
 
@@ -36,6 +36,7 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
             tasks="many",
             device=_device,
             presets=presets,
+            unread=unread,
         )
     ]
 

@@ -153,7 +153,8 @@ class Fitting:
     def warm(self) -> None:
         """Fits the heads on frozen features before anything is unfrozen; leaves their averaged weights in the network.
 
-        Every task's loss counts the same here: nothing is shared that could favour one of them.
+        Every task's loss counts the same here: nothing is shared that could favour one of them. A linear head starts
+        from zeros: its random weights would be louder than what a few images can teach, and would stay.
         """
         cut = self.cuts.at(0)
         if cut is None:
@@ -162,6 +163,12 @@ class Fitting:
         epochs = self.recipe.head_epochs
         feeds = [self._feed(side.unaugmented(), cut, epochs) for side in self.sides]
         heads = self.training(freeze(self.module, self.backbone, 0), cut, weights=[1.0] * len(self.tasks))
+        if all(
+            isinstance(self.module.get_submodule(name), torch.nn.Linear) for name in self.backbone.head(self.module)
+        ):
+            with torch.no_grad():
+                for parameter in self._head().values():
+                    parameter.zero_()
         turns, seed = self.turns(feeds), derive(self.run.seed, "heads")
         for number in range(epochs):
             if self.asking.reason is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import autotune
 from autotune import hookimpl
-from autotune.builtin.probe.presets import presets
+from autotune.builtin.probe.presets import presets, unread
 from autotune.builtin.probe.recipe import HEADS, ProbeRecipe
 
 
@@ -34,6 +34,7 @@ def autotune_trainers() -> Iterable[autotune.TrainerSpec]:
             metrics=("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "auroc", "cohen_kappa"),
             device=_device,
             presets=presets,
+            unread=unread,
             soft=True,
             frozen=True,
         )

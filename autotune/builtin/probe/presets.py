@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from autotune import Facts, Presets, Profile
-from autotune.vision import common_size
+from autotune import Facts, Presets, Profile, Scalar
+from autotune.vision import size_presets, training_images
 
+READ = {
+    "linear": {"lr", "weight_decay", "drop", "smoothing"},
+    "cosine": {"lr", "weight_decay", "drop", "smoothing"},
+    "prototype": {"temperature", "distance"},
+    "knn": {"k", "temperature", "smoothing"},
+    "mlp": {"lr", "weight_decay", "drop", "smoothing", "hidden"},
+}
+"""What each kind of head reads of the fields that not all of them read."""
 STEPS = 100
 """Steps of an epoch, about: ten epochs of them fit a head on frozen features."""
 
@@ -17,7 +25,7 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
     The frozen network's one pass is nearly all that a probe costs, and it grows with the images' area. The size must
     suit every candidate; see `autotune.vision.common_size`.
     """
-    train = max(1, profile.sides.get("train", profile.images))
+    train = max(1, training_images(profile))
     batch = 32 if train < 3000 else 64 if train < 20000 else 256
     steps = -(-train // batch)
     passes = max(1, round(STEPS / steps))
@@ -26,8 +34,11 @@ def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Preset
         f"batch_size {batch}: {train:,} training images",
         f"passes {passes}: {passes * steps:,} steps an epoch; about {10 * STEPS:,} in all fit a head",
     ]
-    if (size := common_size(profile, backbones, device)) is not None:
-        short = min(profile.height[1], profile.width[1])
-        fixed["img_size"] = size
-        reasons.append(f"img_size {size}: the images' short side is {short} px, the device is {device}")
-    return Presets(fixed=fixed, reasons=reasons)
+    size = size_presets(profile, backbones, device)
+    return Presets(fixed={**fixed, **size.fixed}, reasons=[*reasons, *size.reasons])
+
+
+def unread(fixed: Mapping[str, Scalar]) -> set[str]:
+    """The fields that other kinds of heads read, where the kind is fixed."""
+    own = READ.get(str(fixed.get("head")))
+    return set() if own is None else set().union(*READ.values()) - own

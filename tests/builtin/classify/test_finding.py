@@ -58,9 +58,10 @@ def test_a_new_head_gets_a_rate_that_trains_it(tmp_path):
     assert losses[0] < losses[1]
 
 
-def test_it_obeys_when_told_to_stop(tmp_path):
+@pytest.mark.parametrize("unfreeze", [0, 1])
+def test_it_obeys_when_told_to_stop(tmp_path, unfreeze):
     """Told to stop at once it has nothing to suggest."""
-    one = tiny(unfreeze=1)
+    one = tiny(unfreeze=unfreeze)
     found = one.trainer().find_lr(one.recipe, one.data, one.run(tmp_path, stop_at=1))
     assert len(found.rates) <= 1
     assert found.suggested is None

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from autotune import Diverged
+from autotune import Diverged, Weights
 from autotune.builtin.classify.fitting import Fitting
-from autotune.builtin.classify.head import HeadPhase
+from autotune.builtin.classify.head import HeadPhase, first_head
 from autotune.checkpoint import read_checkpoint
 from autotune.plugins import load_plugins
 from autotune.testing import TrainerCase, tiny_data
@@ -64,6 +68,32 @@ def test_warming_up_fits_the_head_and_moves_nothing_else(tmp_path):
         odds = net.module.eval()(torch.cat([inputs for (inputs,) in net.val.plain()]))
     assert (odds.argmax(1).numpy() == net.task.val.labels).mean() > 0.8
     assert run.asked >= net.steps_per_epoch * 30
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1])
+def test_a_new_head_starts_from_nothing(tmp_path, unfreeze):
+    """Hardly trained, all classes are as likely as any other: nothing random is left of the network's own head."""
+    one = case(unfreeze=unfreeze, head_epochs=1, lr=1e-12, lr_blocks=1e-12, epochs=1)
+    (epoch,) = one.fit(one.run(tmp_path))
+    assert epoch.metrics["log_loss"] == pytest.approx(math.log(len(one.data.task.classes)), abs=1e-4)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_kept_head_is_where_it_starts(tmp_path, known):
+    """With keep_head the weights' own head is the start if it knows the classes; else there is nothing to keep."""
+    one = case(unfreeze=0, keep_head=True)
+    classes = one.data.task.classes
+    path = tmp_path / "weights.safetensors"
+    save_file(one.backbone.build(len(classes)).state_dict(), path)
+    knows = classes if known else tuple(f"no {label}" for label in classes)
+    weights = Weights(path=path, digest="here", source="test", classes=knows)
+    net, _ = fitting(dataclasses.replace(one, backbone=one.backbone.with_weights(weights)), tmp_path)
+    start = first_head(net, net.linear())
+    if known:
+        assert torch.equal(start.weight, load_file(path)["classifier.weight"])
+    else:
+        assert not start.weight.any()
+        assert not start.bias.any()
 
 
 def test_a_head_of_another_kind_has_no_phase_of_its_own(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from autotune import Facts, Profile
-from autotune.builtin.classify.presets import presets
+from autotune.builtin.classify.presets import presets, unread
 
 
 def profile(short: int, train: int) -> Profile:
@@ -91,3 +91,23 @@ def test_few_images_mean_small_batches():
     """A thousand images make batches of 32, a hundred thousand on a GPU batches of 128."""
     assert presets(profile(64, 1000), [ANY], "cpu").fixed["batch_size"] == 32
     assert presets(profile(64, 100000), [ANY], "cuda:0").fixed["batch_size"] == 128
+
+
+BLOCKS = {"lr_blocks", "layer_decay", "bn", "drop_path"}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "idle"),
+    [
+        ({}, set()),
+        ({"unfreeze": 4}, {"unfreeze_share"}),
+        ({"unfreeze": 0}, {"unfreeze_share"} | BLOCKS),
+        ({"unfreeze_share": 0.0}, BLOCKS),
+        ({"unfreeze": 1, "unfreeze_share": 0.0}, {"unfreeze_share"}),
+        ({"augment": "none"}, {"views"}),
+        ({"augment": "trivial"}, set()),
+    ],
+)
+def test_what_a_fixed_value_makes_idle_is_named(fixed, idle):
+    """A number of blocks overrides their share; without blocks they have no rates; without a policy, no views."""
+    assert unread(fixed) == idle

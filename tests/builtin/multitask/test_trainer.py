@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from autotune import Diverged, SearchSpace, read_checkpoint
 from autotune.builtin import classify, multitask
 from autotune.builtin.multitask.fitting import LOG_VARIANCES, Fitting
 from autotune.builtin.multitask.portfolio import PORTFOLIO, fitted
-from autotune.builtin.multitask.presets import presets
+from autotune.builtin.multitask.presets import presets, unread
 from autotune.builtin.multitask.recipe import MultitaskRecipe
 from autotune.index_profile import together
 from autotune.plugins import load_plugins
@@ -266,6 +267,40 @@ def test_every_proposal_lies_in_the_space(number):
     assert space.misfits(proposal) == {}
     narrow = space.changed("lr", high=1e-3).without("augment", "balance")
     assert narrow.misfits(fitted(proposal, narrow)) == {}
+
+
+def test_heads_start_from_nothing(tmp_path):
+    """Before their own phase the heads' random weights are taken away: hardly trained, every class is as likely."""
+    one = tiny(unfreeze=1, head_epochs=1, lr=1e-12, lr_blocks=1e-12, epochs=1)
+    (epoch,) = one.fit(one.run(tmp_path))
+    for task in one.data.tasks:
+        assert epoch.metrics[f"{task.name}/log_loss"] == pytest.approx(math.log(len(task.classes)), abs=1e-4)
+
+
+def test_presets_are_those_of_every_fine_tuning():
+    """Few images of all tasks together get the batches, the long warm-up and the passes that ``classify`` chooses."""
+    facts = load_plugins().backbone_source("timm").backbone("test_resnet").facts
+    few = dataclasses.replace(tiny_data().task.profile, sides={"train": 192})
+    chosen = presets(few, [facts], "cpu")
+    assert chosen.fixed["warmup_epochs"] == 4
+    assert "warmup_epochs 4: the rates rise for 24 steps" in chosen.reasons
+    single = SINGLE.presets(few, [facts], "cpu").fixed
+    assert dict(chosen.fixed) == {name: single[name] for name in chosen.fixed}
+
+
+@pytest.mark.parametrize(
+    ("fixed", "idle"),
+    [
+        ({}, set()),
+        ({"unfreeze": 2}, {"unfreeze_share"}),
+        ({"unfreeze_share": 0}, {"lr_blocks", "layer_decay", "bn"}),
+        ({"weighting": "uncertainty"}, {"task_weight"}),
+        ({"weighting": "fixed"}, set()),
+    ],
+)
+def test_what_a_fixed_value_makes_idle_is_named(fixed, idle):
+    """As with one task; and a fixed weight is none of weights that are learned."""
+    assert unread(fixed) == idle
 
 
 def test_presets_go_by_all_tasks_together():

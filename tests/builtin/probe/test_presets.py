@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from autotune import Facts, Profile
-from autotune.builtin.probe.presets import presets
-from autotune.builtin.probe.recipe import ProbeRecipe
+from autotune.builtin.probe.presets import READ, presets, unread
+from autotune.builtin.probe.recipe import HEADS, ProbeRecipe
 
 
 def profile(short: int, train: int) -> Profile:
@@ -52,3 +54,14 @@ def test_presets_are_fields_and_give_reasons():
     chosen = presets(profile(64, 5000), [ANY], "cpu")
     ProbeRecipe(backbone="timm/any", **chosen.fixed)
     assert {reason.split()[0] for reason in chosen.reasons} == set(chosen.fixed)
+
+
+def test_a_fixed_head_leaves_out_what_only_others_read():
+    """What each head reads is what the fields' descriptions say; the rest is not searched beside it."""
+    fields = ProbeRecipe.model_fields
+    for name in set().union(*READ.values()):
+        told = set(re.findall(r"\w+", " ".join(re.findall(r"\(([^)]*)\)", fields[name].description))))
+        assert {head for head, read in READ.items() if name in read} == told & set(HEADS), name
+    assert set(READ) == set(HEADS)
+    assert unread({"head": "knn"}) == {"lr", "weight_decay", "drop", "hidden", "distance"}
+    assert unread({"lr": 1e-3}) == set()
