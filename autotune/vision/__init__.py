@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         require_gradients as require_gradients,
         train_mode as train_mode,
     )
+    from autotune.vision.graphs import Graphs as Graphs
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
@@ -101,6 +102,7 @@ _HOMES = {
     "digests": "weights_digest",
     "doubts": "cross_fitted frozen_features pixel_features",
     "freezing": "Partition freeze require_gradients train_mode",
+    "graphs": "Graphs",
     "headplans": "HeadPlan",
     "heads": "build_module",
     "images": "Feed Images normalise",

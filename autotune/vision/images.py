@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -190,8 +190,14 @@ class Images:
         parts, rows = parts[start:], rows[start:]
         fresh = self._drawn(parts, rows, self.seed, "view", epoch)
         batches = self._view(epoch % self.views, parts) if self.views else fresh
-        for inputs, part in zip(batches, parts, strict=True):
-            yield inputs, self.placement.tensor(self.targets[part])
+        yield from zip(batches, self._targets_of(parts), strict=True)
+
+    def _targets_of(self, parts: Sequence[torch.Tensor]) -> Iterable[torch.Tensor]:
+        """The targets of each batch; labels all at once, since each copy to a GPU takes as long as some of a step."""
+        if not parts or self.targets.ndim > 1:
+            return (self.placement.tensor(self.targets[part]) for part in parts)
+        whole = self.placement.tensor(self.targets[torch.cat(list(parts))])
+        return torch.split(whole, [len(part) for part in parts])
 
     def order(self, epoch: int, batch_size: int) -> Sequence[torch.Tensor]:
         """The images of each batch of an epoch, int64 [B] on the CPU."""
