@@ -244,13 +244,19 @@ class Images:
         if self._draw is None:
             yield from self._unvaried(parts)
             return
+        draw = self._draw
         self._sources.ready()
         table = torch.rand(
             len(self), self._draw.numbers, generator=torch.Generator().manual_seed(derive(seed, *purpose))
         )
-        for (pixels, sizes), row in zip(self._read(self._sources.rows, parts), rows, strict=True):
-            views = self._draw(self.placement.tensor(pixels), table[row], sizes.long())
-            yield (normalise(views, self.preprocess),)
+
+        def drawn() -> Iterator[tuple[torch.Tensor]]:
+            for (pixels, sizes), row in zip(map(self._sources.rows, parts), rows, strict=True):
+                there = self.placement.tensor(pixels.pin_memory() if self.placement.is_cuda else pixels)
+                yield (normalise(draw(there, table[row], sizes.long()), self.preprocess),)
+
+        # For a GPU one batch ahead: what a policy works out on the CPU takes as long as a step of a small network.
+        yield from ahead(drawn()) if self.placement.is_cuda else drawn()
 
     def _unvaried(self, parts: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor]]:
         self._evaluated.ready()
