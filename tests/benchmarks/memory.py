@@ -13,6 +13,8 @@ from measuring import Figures, Goal, Measure, Row
 
 SIDES = Path(__file__).with_name("memory_sides.py")
 EVERY = 0.02
+FEW = 5
+"""Steps of the bare side where it is enough to see that it runs; all that a step needs was there after two."""
 
 
 def private(process: int) -> int:
@@ -61,6 +63,7 @@ def p8(material: Material) -> Iterator[Measure]:
 
     def bare() -> Figures:
         more = ["--weights", material.weights, "--classes", str(material.classes), "--dtype", dtype]
+        more += ["--steps", str(FEW)] if chosen.quick else []
         return {"bare MiB": peak([sys.executable, str(SIDES), "bare", *common, *more]) / 2**20}
 
     def ours() -> Figures:
@@ -72,7 +75,7 @@ def p8(material: Material) -> Iterator[Measure]:
         sides={"bare": bare, "autotune": ours},
         bare=("bare",),
         warmups=0,
-        rounds=min(3, material.rounds),
+        rounds=1 if chosen.quick else min(3, material.rounds),
         rows=[
             Row(
                 name="P8",
