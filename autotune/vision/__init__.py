@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         require_gradients as require_gradients,
         train_mode as train_mode,
     )
+    from autotune.vision.graphs import Graphs as Graphs
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module, knows_some as knows_some
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
@@ -108,6 +109,7 @@ _HOMES = {
     "digests": "weights_digest",
     "doubts": "cross_fitted frozen_features pixel_features",
     "freezing": "Partition freeze require_gradients train_mode",
+    "graphs": "Graphs",
     "headplans": "HeadPlan",
     "heads": "build_module knows_some",
     "images": "Feed Images normalise",

@@ -25,15 +25,16 @@ class Average:
         self.decay = math.exp(-1 / horizon) if horizon > 0 else 0.0
         self.steps = 0
         self.mean = {n: t.detach().clone() for n, t in self.live.items()}
-        self._pairs = [(self.mean[n], t) for n, t in self.live.items() if t.is_floating_point()]
+        floats = [n for n, t in self.live.items() if t.is_floating_point()]
+        # Detached once: for small networks that takes as long as the rest of an update.
+        self._means, self._lives = [self.mean[n] for n in floats], [self.live[n].detach() for n in floats]
 
     @torch.no_grad()
     def update(self) -> None:
         """Takes one step's weights into the average; the first steps count as a plain mean."""
         self.steps += 1
         decay = min(self.decay, (self.steps - 1) / (self.steps + 1))
-        means, lives = zip(*self._pairs, strict=True)
-        torch._foreach_lerp_(list(means), [t.detach() for t in lives], 1 - decay)
+        torch._foreach_lerp_(self._means, self._lives, 1 - decay)
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Iterator
@@ -73,7 +74,7 @@ class Placement:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The precision to train in: bf16 where the GPU supports it, else float32."""
-        if self.is_cuda and torch.cuda.is_bf16_supported():
+        if self.is_cuda and _has_bf16(self.device):
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()
 
@@ -92,6 +93,13 @@ class Placement:
         if self.is_cuda and tensor.device.type == "cpu" and tensor.nbytes <= PINNED_FIRST and not tensor.is_pinned():
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
+
+
+@functools.cache
+def _has_bf16(device: str) -> bool:
+    """Whether a GPU computes in bf16; asked once, and not in every step."""
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported()
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -190,8 +190,14 @@ class Images:
         parts, rows = parts[start:], rows[start:]
         fresh = self._drawn(parts, rows, self.seed, "view", epoch)
         batches = self._view(epoch % self.views, parts) if self.views else fresh
-        for inputs, part in zip(batches, parts, strict=True):
-            yield inputs, self.placement.tensor(self.targets[part])
+        yield from zip(batches, self._targets_of(parts), strict=True)
+
+    def _targets_of(self, parts: Sequence[torch.Tensor]) -> Iterable[torch.Tensor]:
+        """The targets of each batch; labels all at once, since each copy to a GPU takes as long as some of a step."""
+        if not parts or self.targets.ndim > 1:
+            return (self.placement.tensor(self.targets[part]) for part in parts)
+        whole = self.placement.tensor(self.targets[torch.cat(list(parts))])
+        return torch.split(whole, [len(part) for part in parts])
 
     def order(self, epoch: int, batch_size: int) -> Sequence[torch.Tensor]:
         """The images of each batch of an epoch, int64 [B] on the CPU."""
@@ -238,13 +244,19 @@ class Images:
         if self._draw is None:
             yield from self._unvaried(parts)
             return
+        draw = self._draw
         self._sources.ready()
         table = torch.rand(
             len(self), self._draw.numbers, generator=torch.Generator().manual_seed(derive(seed, *purpose))
         )
-        for (pixels, sizes), row in zip(self._read(self._sources.rows, parts), rows, strict=True):
-            views = self._draw(self.placement.tensor(pixels), table[row], sizes.long())
-            yield (normalise(views, self.preprocess),)
+
+        def drawn() -> Iterator[tuple[torch.Tensor]]:
+            for (pixels, sizes), row in zip(map(self._sources.rows, parts), rows, strict=True):
+                there = self.placement.tensor(pixels.pin_memory() if self.placement.is_cuda else pixels)
+                yield (normalise(draw(there, table[row], sizes.long()), self.preprocess),)
+
+        # For a GPU one batch ahead: what a policy works out on the CPU takes as long as a step of a small network.
+        yield from ahead(drawn()) if self.placement.is_cuda else drawn()
 
     def _unvaried(self, parts: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor]]:
         self._evaluated.ready()

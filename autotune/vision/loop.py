@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,16 @@ from autotune.vision.randomness import seed_all
 from autotune.vision.seeds import derive
 
 LOSS_CHECK = 50
+
+
+class Steps(Protocol):
+    """Takes a training's steps in another way; see `autotune.vision.Graphs`."""
+
+    def step(self, trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+        """As `plain_step`."""
+
+    def stop(self, reason: str) -> bool:
+        """Leaves all further steps to `plain_step`; returns whether memory is free now that was held for them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +56,7 @@ class Trained:
         note: Keeps a line with the trial.
         forward: Logits from what the feed yields: the module, or its trained part above a boundary.
         parts: Parts of trained tensors that the optimiser has in their place, by name.
+        graphs: Takes the steps, or None: they are taken as usual.
     """
 
     module: torch.nn.Module
@@ -64,6 +76,7 @@ class Trained:
     steps: int = 0
     micro: int | None = None
     parts: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    graphs: Steps | None = None
     loss_sum: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
 
     @property
@@ -116,28 +129,8 @@ def train_step(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch
     Raises:
         OutOfMemory: Memory does not suffice, although the micro-batches were halved.
     """
-    try:
-        loss = _gradients(trained, inputs, targets)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        whole = min(trained.micro or len(targets), len(targets))
-        if whole < 2:
-            raise OutOfMemory(
-                f"memory ran out on {trained.placement.device} with a single image",
-                hint="use a smaller img_size, or unfreeze fewer blocks",
-            ) from error
-        trained.micro = -(-whole // 2)
-        trained.note(f"memory ran out with batches of {whole} images: micro-batches of {trained.micro} from here on")
-        loss = None
-    if loss is None:
-        # Outside the except clause, so that the failed step's tensors are free before the next attempt.
-        trained.optimizer.zero_grad(set_to_none=True)
-        if trained.placement.is_cuda:
-            torch.cuda.empty_cache()
-        return train_step(trained, inputs, targets)
-    trained.optimizer.step()
-    trained.optimizer.zero_grad(set_to_none=True)
+    take = plain_step if trained.graphs is None else trained.graphs.step
+    loss = take(trained, inputs, targets)
     if trained.penalties is not None:
         trained.penalties()
     trained.average.update()
@@ -145,11 +138,56 @@ def train_step(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch
     return loss
 
 
+def plain_step(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+    """Gradients and the optimiser's step for a batch, in micro-batches that fit; arguments as for `train_step`."""
+    try:
+        loss = _gradients(trained, inputs, targets)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if trained.graphs is None or not trained.graphs.stop("memory ran out"):
+            _halve(trained, len(targets), error)
+        loss = None
+    if loss is None:
+        # Outside the except clause, so that the failed step's tensors are free before the next attempt.
+        trained.optimizer.zero_grad(set_to_none=True)
+        if trained.placement.is_cuda:
+            torch.cuda.empty_cache()
+        return plain_step(trained, inputs, targets)
+    _move(trained)
+    return loss
+
+
+def gradient_step(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
+    """The same, and memory that runs out is the caller's."""
+    loss = _gradients(trained, inputs, targets)
+    _move(trained)
+    return loss
+
+
+def _move(trained: Trained) -> None:
+    """Takes the optimiser's step with the gradients that there are."""
+    trained.optimizer.step()
+    trained.optimizer.zero_grad(set_to_none=True)
+
+
+def _halve(trained: Trained, size: int, error: BaseException) -> None:
+    """Makes the micro-batches of a training half as large, after memory ran out for a batch."""
+    whole = min(trained.micro or size, size)
+    if whole < 2:
+        raise OutOfMemory(
+            f"memory ran out on {trained.placement.device} with a single image",
+            hint="use a smaller img_size, or unfreeze fewer blocks",
+        ) from error
+    trained.micro = -(-whole // 2)
+    trained.note(f"memory ran out with batches of {whole} images: micro-batches of {trained.micro} from here on")
+
+
 def _gradients(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch.Tensor:
     """Adds up the gradients of a batch, micro-batch by micro-batch, and returns its loss."""
     size = len(targets)
     micro = trained.micro or size
-    total = torch.zeros((), device=targets.device)
+    losses: list[torch.Tensor] = []
     for start in range(0, size, micro):
         part, wanted = [tensor[start : start + micro] for tensor in inputs], targets[start : start + micro]
         with trained.placement.autocast():
@@ -161,8 +199,8 @@ def _gradients(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch
         if len(wanted) < size:
             loss = loss * (len(wanted) / size)
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    return total
+        losses.append(loss.detach())
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
 
 def _check_loss(trained: Trained, epoch: int) -> None:

@@ -15,6 +15,8 @@ from measuring import Figures, Goal, Measure, Row
 
 SIDES = Path(__file__).with_name("memory_sides.py")
 EVERY = 0.02
+FEW = 5
+"""Steps of the bare side where it is enough to see that it runs; all that a step needs was there after two."""
 
 
 def private(process: int) -> int:
@@ -107,6 +109,7 @@ def measure(material: Material, row: tuple[str, str], command: Callable[[], list
     """
     dtype = str(material.dtype).rpartition(".")[2]
     more = ["--weights", material.weights, "--classes", str(material.classes), "--dtype", dtype]
+    more += ["--steps", str(FEW)] if material.settings.quick else []
 
     def bare() -> Figures:
         return {"bare MiB": peak([sys.executable, str(SIDES), "bare", *sizes(material), *more]) / 2**20}
@@ -119,7 +122,7 @@ def measure(material: Material, row: tuple[str, str], command: Callable[[], list
         sides={"bare": bare, "autotune": ours},
         bare=("bare",),
         warmups=0,
-        rounds=rounds,
+        rounds=1 if material.settings.quick else rounds,
         rows=[
             Row(
                 name=name,

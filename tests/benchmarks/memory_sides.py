@@ -17,7 +17,7 @@ def bare_side(chosen: argparse.Namespace) -> None:
     optimizer = bare.fused_adamw(module)
     inputs = torch.randn(chosen.batch, 3, chosen.img_size, chosen.img_size).to(memory_format=bare.CHANNELS_LAST)
     labels = torch.randint(chosen.classes, (chosen.batch,))
-    for _ in range(STEPS):
+    for _ in range(chosen.steps):
         bare.train_epoch(module, optimizer, inputs, labels, batch_size=chosen.batch, dtype=getattr(torch, chosen.dtype))
 
 
@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="autotune's: how many")
     parser.add_argument("--weights", help="the bare side's: a safetensors file")
     parser.add_argument("--classes", type=int, help="the bare side's: width of the head")
+    parser.add_argument("--steps", type=int, default=STEPS, help="the bare side's: how many")
     parser.add_argument("--dtype", default="float32", help="the bare side's precision")
     chosen = parser.parse_args()
     (bare_side if chosen.side == "bare" else autotune_side)(chosen)

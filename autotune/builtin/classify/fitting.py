@@ -26,6 +26,7 @@ from autotune.vision import (
     Compiling,
     Cuts,
     Feed,
+    Graphs,
     Images,
     Openings,
     Placement,
@@ -193,31 +194,35 @@ class Fitting:
         def goes_on(end: float) -> bool:
             return at < end and self.asking.reason is None and not patience.over(at)
 
-        while goes_on(self.run.epochs):
-            blocks, until = self.openings.at(at), self.openings.until(at, self.run.epochs)
-            if self.openings.last > 0:
-                self.run.note(f"{blocks} of {len(self.partition.blocks)} blocks are trained from epoch {at:g} on")
-            feed, check = self.open(blocks, until - at)
-            compiling, first = Compiling(self.recipe.compile, self.placement, self.run.note), done
-            while goes_on(until):
-                began = time.monotonic()
-                seen = train_epoch(
-                    self.trained,
-                    feed,
-                    epoch=done,
-                    batch_size=self.recipe.batch_size,
-                    seed=self.run.seed,
-                    keep_going=self.asking,
-                )
-                if self.asking.reason in ("pause", "prune") or not seen:
-                    return
-                done, at = done + 1, further(at, seen / len(self.train))
-                if done - first > max(1, self.recipe.views):  # earlier ones compute activations too, and tell nothing
-                    compiling.after_epoch(self.trained, time.monotonic() - began, until - at)
-                with self.trained.average.applied():
-                    forward = self.module if self.cut is None else self.cut.suffix
-                    probabilities = evaluate(self.module, check, self.placement, forward)
-                yield self.epoch(probabilities, self.trained, done, at, seen, patience)
+        with Graphs(self.recipe.cuda_graphs, self.placement, self.run.note) as graphs:
+            while goes_on(self.run.epochs):
+                blocks, until = self.openings.at(at), self.openings.until(at, self.run.epochs)
+                if self.openings.last > 0:
+                    self.run.note(f"{blocks} of {len(self.partition.blocks)} blocks are trained from epoch {at:g} on")
+                feed, check = self.open(blocks, until - at)
+                graphs.begin(self.trained, round((until - at) * self.steps_per_epoch))
+                compiling, first = Compiling(self.recipe.compile, self.placement, self.run.note), done
+                while goes_on(until):
+                    began = time.monotonic()
+                    seen = train_epoch(
+                        self.trained,
+                        feed,
+                        epoch=done,
+                        batch_size=self.recipe.batch_size,
+                        seed=self.run.seed,
+                        keep_going=self.asking,
+                    )
+                    if self.asking.reason in ("pause", "prune") or not seen:
+                        return
+                    done, at = done + 1, further(at, seen / len(self.train))
+                    if done - first > max(
+                        1, self.recipe.views
+                    ):  # earlier ones compute activations too, and tell nothing
+                        compiling.after_epoch(self.trained, time.monotonic() - began, until - at)
+                    with self.trained.average.applied():
+                        forward = self.module if self.cut is None else self.cut.suffix
+                        probabilities = evaluate(self.module, check, self.placement, forward)
+                    yield self.epoch(probabilities, self.trained, done, at, seen, patience)
 
     def features(self, side: Images) -> torch.Tensor | BoundaryRows | None:
         """What the head reads of a side, as evaluation sees it: float32 [N, D] on the device, or its rows.

@@ -17,13 +17,14 @@ import torch
 from autotune import Run, Task
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import evaluate, fingerprint, train_epoch
+from autotune.vision import Graphs, evaluate, fingerprint, train_epoch
 
 Inputs: TypeAlias = tuple[torch.Tensor, ...]
 
 WARMING, STEPS = 1, 2
-GPU_WARMING, GPU_STEPS = 3, 10
-"""A GPU loads each kernel when it is first used, which takes longer than many steps, and one step says little of it."""
+GPU_WARMING, GPU_STEPS = 5, 10
+"""A GPU loads each kernel when it is first used, which takes longer than many steps, one step says little of it, and
+after a few of them the steps are captured."""
 
 RATES = {
     "unfreeze_share",
@@ -64,7 +65,7 @@ def pace(recipe: ClassifyRecipe, task: Task, run: Run) -> float:
 
 def _key(recipe: ClassifyRecipe, task: Task, run: Run) -> str:
     return fingerprint(
-        version=2,
+        version=3,
         machine=platform.node(),
         device=torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else run.device,
         threads=torch.get_num_threads(),
@@ -90,14 +91,16 @@ def _measure(fitting: Fitting) -> tuple[float, float]:
     if cut is not None and fitting.repeats:
         fitting.trained.forward = cut.suffix
     spent, began = [], now()
-    for images, labels in itertools.islice(fitting.train.epoch(0, size), warming + steps):
-        inputs: Inputs = images
-        if cut is not None and fitting.repeats:
-            inputs, began = fitting.boundaries.live(cut, images), now()
-        one = _One((inputs, labels))
-        seen = train_epoch(fitting.trained, one, epoch=0, batch_size=size, seed=0, keep_going=lambda: True)
-        spent.append((now() - began) / seen)
-        began = now()
+    with Graphs(fitting.recipe.cuda_graphs, fitting.placement, lambda line: None) as graphs:
+        graphs.begin(fitting.trained, round(fitting.run.epochs * fitting.steps_per_epoch))
+        for images, labels in itertools.islice(fitting.train.epoch(0, size), warming + steps):
+            inputs: Inputs = images
+            if cut is not None and fitting.repeats:
+                inputs, began = fitting.boundaries.live(cut, images), now()
+            one = _One((inputs, labels))
+            seen = train_epoch(fitting.trained, one, epoch=0, batch_size=size, seed=0, keep_going=lambda: True)
+            spent.append((now() - began) / seen)
+            began = now()
     images = next(iter(fitting.val.plain()))
     inputs = images if cut is None else fitting.boundaries.live(cut, images)
     forward = fitting.module if cut is None else cut.suffix

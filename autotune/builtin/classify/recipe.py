@@ -111,6 +111,11 @@ class ClassifyRecipe(Recipe):
     compile: Literal["auto", "never", "always"] = Field(
         "auto", description="torch.compile: auto does so on a GPU when ten minutes or more of training are left."
     )
+    cuda_graphs: Literal["auto", "never"] = Field(
+        "auto",
+        description="Training steps as CUDA graphs: auto captures them on a GPU where that can be done, for networks "
+        "so small that it waits for Python; the training is the same.",
+    )
     img_size: int | None = Field(
         None, ge=8, description="Side of the network's input in pixels; the backbone's own by default."
     )

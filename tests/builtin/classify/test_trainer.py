@@ -175,3 +175,18 @@ def test_a_compiled_part_trains_as_it_does_without(tmp_path):
         scores.append(one.fit(run)[-1].metrics["log_loss"])
         assert any(note.startswith("compiled") for note in run.notes) is (wish == "always")
     assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+
+
+@pytest.mark.gpu
+def test_captured_steps_train_as_others_do(tmp_path, monkeypatch):
+    """With CUDA graphs, from the first steps and for each opening anew, a trial says so and scores what it did."""
+    monkeypatch.setattr("autotune.vision.graphs.PAYS", 1)
+    monkeypatch.setattr("autotune.vision.device._has_bf16", lambda device: False)
+    scores = []
+    for wish in ("never", "auto"):
+        one = tiny("test_resnet", unfreeze=2, unfreeze_schedule="0:1,4:2", batch_size=8, drop=0.0, cuda_graphs=wish)
+        one = dataclasses.replace(one, epochs=8, device="cuda:0")
+        run = one.run(tmp_path / wish)
+        scores.append(one.fit(run)[-1].metrics["log_loss"])
+        assert any(note.startswith("steps are replayed") for note in run.notes) is (wish == "auto")
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
