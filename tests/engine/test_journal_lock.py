@@ -16,12 +16,12 @@ import pytest
 from autotune.engine.journal_lock import FREE, JournalLock
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from autotune.engine.journal_lock import JournalLock
 with JournalLock(Path(sys.argv[1])).held():
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 COUNT = """
 import sys
@@ -35,8 +35,9 @@ for _ in range(100):
 
 
 def holder(folder: Path) -> subprocess.Popen[str]:
-    """A process that has the lock."""
-    child = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    """A process that has the lock until its input ends."""
+    words = [sys.executable, "-c", HOLD, str(folder)]
+    child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout.readline() == "held\n"
     return child
 
@@ -80,7 +81,6 @@ def test_a_stopped_holder_is_broken_and_takes_nothing_back(tmp_path):
     child.send_signal(signal.SIGSTOP)
     try:
         with JournalLock(tmp_path / "lock", patience=0.3).held() as hold:
-            child.send_signal(signal.SIGINT)
             child.send_signal(signal.SIGCONT)
             child.communicate(timeout=60)
             assert hold.stands()

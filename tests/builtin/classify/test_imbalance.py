@@ -125,7 +125,7 @@ def test_small_classes_are_found_more_often(tmp_path, remedy):
     """On even validation images a remedy predicts small classes more often than the plain loss does."""
     shares = {}
     for name in ("none", remedy):
-        one = tiny(lopsided(2), unfreeze=0, imbalance=name, head_epochs=5, smoothing=0.0, lr=0.01)
+        one = tiny(lopsided(2), unfreeze=0, imbalance=name, head_epochs=5, smoothing=0.0, lr=0.003)
         last = one.fit(one.run(tmp_path / name))[-1]
         model = one.trainer().load(replace(last.checkpoint, backbone=one.backbone))
         val = one.data.task.val
