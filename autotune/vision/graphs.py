@@ -201,8 +201,9 @@ class Graphs:
             abandon(graph, pool, device)
             generator.graphsafe_set_state(random)
             trained.optimizer.zero_grad(set_to_none=True)
-            said = "memory ran out" if is_out_of_memory(error) else str(error).strip().partition("\n")[0]
-            self.stop(said or type(error).__name__)
+            first = _first(error)
+            said = "memory ran out" if is_out_of_memory(first) else str(first).strip().partition("\n")[0]
+            self.stop(said or type(first).__name__)
             return None
         finally:
             for group, (rate, capturable) in zip(groups, before, strict=True):
@@ -244,3 +245,10 @@ class Graphs:
         if line not in self._said:
             self._said.add(line)
             self.note(line)
+
+
+def _first(error: BaseException) -> BaseException:
+    """What went wrong first: ending a capture that has failed is an error again, of an empty graph."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
