@@ -38,7 +38,14 @@ def test_a_killed_search_ends_with_the_same_weights(shell):
     assert shell.json("status", "runs/killed")["best"]["trial"]["number"] == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        (signal.SIGTERM, 75),
+        pytest.param(signal.SIGUSR1, 75, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_search_leaves_its_best_model(shell, number, code):
     """Ctrl-C ends with exit code 130, SIGTERM and SIGUSR1 ask for a requeue; a best model is there all the same."""
     process = shell.start(*SLOW, "--trials", "3")

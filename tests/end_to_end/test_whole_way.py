@@ -24,6 +24,7 @@ def test_from_images_to_a_measured_model(shell):
     assert "nothing was trained" in out
 
 
+@pytest.mark.slow
 def test_the_same_twice(shell):
     """With --trials, the same seed, data and one worker, two studies have the same trials and scores."""
     words = ("search", "digits", "trainer=toy", "epochs=3", "--trials", "5")

@@ -31,7 +31,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Ordeal:
     return ordeal
 
 
-@pytest.mark.parametrize("seed", [23, 33])
+@pytest.mark.parametrize("seed", [pytest.param(23, marks=pytest.mark.slow), 33])
 def test_one_process(alone, seed):
     """A search without workers: it stands still, is killed, its disk is full or read-only, its checkpoints are cut."""
     verdict = alone.run(seed)

@@ -47,6 +47,7 @@ class TestSampledBlocks(TrainerSuite):
         return tiny(unfreeze=1, imbalance="sampling")
 
 
+@pytest.mark.slow
 class TestSampledHead(TrainerSuite):
     """Balanced draws for the head alone keep a trainer's promises."""
 
@@ -55,6 +56,7 @@ class TestSampledHead(TrainerSuite):
         return tiny(unfreeze=0, imbalance="sampling")
 
 
+@pytest.mark.slow
 class TestWeighted(TrainerSuite):
     """Class weights, beside mixup and fresh augmentation, keep a trainer's promises."""
 
@@ -63,6 +65,7 @@ class TestWeighted(TrainerSuite):
         return tiny(unfreeze=1, imbalance="weights", augment="trivial", mixup=0.2)
 
 
+@pytest.mark.slow
 class TestAdjusted(TrainerSuite):
     """Adjusted logits keep a trainer's promises."""
 

@@ -31,6 +31,7 @@ def tiny(epochs=3, **values):
     )
 
 
+@pytest.mark.slow
 class TestEverythingAtOnce(TrainerSuite):
     """A range in the middle, opened gradually, with a schedule, penalties and patience, keeps a trainer's promises."""
 

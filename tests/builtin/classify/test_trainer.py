@@ -40,6 +40,7 @@ class TestHeadOnly(TrainerSuite):
         return tiny("test_efficientnet", unfreeze=0)
 
 
+@pytest.mark.slow
 class TestTopBlocks(TrainerSuite):
     """Part of the blocks, with augmentation and both ways to mix, keeps a trainer's promises."""
 

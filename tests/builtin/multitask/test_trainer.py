@@ -37,6 +37,7 @@ def tiny(name="test_resnet", *, spec=SPEC, data=None, epochs=2, **values):
     )
 
 
+@pytest.mark.slow
 class TestHeadsOnly(TrainerSuite):
     """Heads on frozen features keep a trainer's promises."""
 
@@ -45,6 +46,7 @@ class TestHeadsOnly(TrainerSuite):
         return tiny("test_efficientnet", unfreeze=0, balance=0.0)
 
 
+@pytest.mark.slow
 class TestTopBlocks(TrainerSuite):
     """Part of the blocks, augmented, with learned weights, keeps a trainer's promises."""
 
@@ -61,6 +63,7 @@ class TestEverything(TrainerSuite):
         return tiny("test_vit", unfreeze_share=1.0, opt="sgd", img_size=160, task_weight=2.0, balance=1.0)
 
 
+@pytest.mark.slow
 class TestOneTask(TrainerSuite):
     """With a single task a trainer's promises hold too."""
 

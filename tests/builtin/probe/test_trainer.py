@@ -49,6 +49,7 @@ class TestLinear(TrainerSuite):
         return tiny("linear", epochs=3, drop=0.2)
 
 
+@pytest.mark.slow
 class TestMlp(TrainerSuite):
     """A hidden layer keeps a trainer's promises."""
 
@@ -57,6 +58,7 @@ class TestMlp(TrainerSuite):
         return tiny("mlp", "timm/test_resnet", hidden=16, drop=0.3)
 
 
+@pytest.mark.slow
 class TestCosine(TrainerSuite):
     """Cosines keep a trainer's promises."""
 
@@ -73,6 +75,7 @@ class TestKnn(TrainerSuite):
         return tiny("knn", epochs=3, k=5)
 
 
+@pytest.mark.slow
 class TestPrototype(TrainerSuite):
     """Class means keep a trainer's promises."""
 

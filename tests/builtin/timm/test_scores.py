@@ -24,6 +24,7 @@ def test_a_name_without_a_tag_means_the_default_weights():
     assert imagenet_score("test_resnet") is None
 
 
+@pytest.mark.slow
 def test_backbones_know_their_score():
     """The facts bear it, for those that are candidates by default at least."""
     source = TimmSource()
