@@ -13,7 +13,7 @@ from autotune.config import StudyConfig
 from autotune.data import Dataset
 from autotune.errors import AutotuneError, PluginError
 from autotune.fields import as_table, field_problems, normalised, only_value
-from autotune.index_profile import together
+from autotune.indexing.profile import together
 from autotune.plugins import Plugins
 from autotune.sizes import SIZE, check_sizes
 from autotune.space import Choice, Scalar, SearchSpace

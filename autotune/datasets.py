@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from autotune.cache import cache_folder
-from autotune.combining import combine, task_names
 from autotune.config import StudyConfig
 from autotune.data import Dataset
 from autotune.errors import ConfigError, DataError, near_matches
-from autotune.indexing import Fractions, describe, index
+from autotune.indexing.combining import combine, task_names
+from autotune.indexing.dataset import Fractions, describe, index
 from autotune.mistakes import say
 from autotune.plugins import Plugins
 

@@ -20,13 +20,13 @@ from autotune.datasets import check_tasks, described, open_dataset, whereabouts
 from autotune.errors import StudyError, UsageError
 from autotune.fields import build_recipe
 from autotune.identity import asked_of, differences, stored_config
-from autotune.indexing import name_of
+from autotune.indexing.dataset import name_of
+from autotune.indexing.resembling import described_alikes
 from autotune.lookup import open_checkpoint, resolve_backbone
 from autotune.objective import Goal, Limit, Objective
 from autotune.plugins import Plugins, load_plugins
 from autotune.relations import Description, Past, PastStudy, Recall, with_learned
 from autotune.reproducing import with_recipe_file
-from autotune.resembling import described_alikes
 from autotune.space import Scalar, SearchSpace
 from autotune.specs import TrainerSpec
 from autotune.studyfile import write_study_file

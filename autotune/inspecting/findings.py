@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from autotune.index_table import Table
+from autotune.indexing.splitting import SIDES
+from autotune.indexing.table import Table
 from autotune.inspecting.records import KEPT, Case, Finding
-from autotune.splitting import SIDES
 
 TINY = 32
 """Pixels of the shorter side below which an image is tiny, where most are larger."""

@@ -12,15 +12,15 @@ import numpy.typing as npt
 
 from autotune.data import DataSource
 from autotune.errors import DataError
-from autotune.index_profile import describe, listing
-from autotune.index_table import Table
-from autotune.indexing import Fractions, Placed, assemble, check_broken, check_classes, place, without_conflicts
+from autotune.indexing.dataset import Fractions, Placed, assemble, check_broken, check_classes, place, without_conflicts
+from autotune.indexing.looking import look
+from autotune.indexing.profile import describe, listing
+from autotune.indexing.table import Table
 from autotune.inspecting import findings, lookalikes
 from autotune.inspecting.records import Finding, Inspection, Stage
 from autotune.inspecting.skimming import Skim, skim
 from autotune.inspecting.suspects import suspects
 from autotune.inspecting.thumbnails import Album
-from autotune.looking import look
 from autotune.plugins import Plugins
 
 Progress = Callable[[int, int], None]

@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from autotune.data import DataSource, Side
 from autotune.errors import DataError
-from autotune.index_table import Table
+from autotune.indexing.near_duplicates import ALIKE, NEAR, likeness, near_pairs, small_picture
+from autotune.indexing.resembling import look_alikes
+from autotune.indexing.table import Table
 from autotune.inspecting.records import Case, Finding
-from autotune.near_duplicates import ALIKE, NEAR, likeness, near_pairs, small_picture
-from autotune.resembling import look_alikes
 
 PAIRS = 100
 """Pairs that are told; all images in one are counted."""

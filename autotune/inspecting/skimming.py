@@ -11,9 +11,9 @@ from autotune.data import DataSource
 from autotune.errors import DataError
 from autotune.headers import read_header
 from autotune.images import pixel_limit
-from autotune.index_cache import Look
-from autotune.index_table import Table
-from autotune.looking import each
+from autotune.indexing.cache import Look
+from autotune.indexing.looking import each
+from autotune.indexing.table import Table
 
 _PART = 16_384
 """Bytes of each of three places in a file that are hashed first."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from autotune.data import DataSource, Image
 from autotune.errors import DataError
-from autotune.index_cache import place_digest
+from autotune.indexing.cache import place_digest
 from autotune.inspecting.records import Finding
 
 SHOWN = 20

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from autotune.byte_sizes import format_bytes
-from autotune.index_profile import printable
+from autotune.indexing.profile import printable
 from autotune.reporting.records import as_json
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from autotune.data import Data, DataSource, Image, Item, Profile, Split, Task
 from autotune.errors import DataError
-from autotune.indexing import pixel_hash
+from autotune.indexing.dataset import pixel_hash
 
 
 def tiny_images(

@@ -12,9 +12,9 @@ import pytest
 from autotune import DataError, Model, StudyError, UnknownName
 from autotune.after.choosing import finalist_scores
 from autotune.after.evaluation import evaluate_on_test
-from autotune.combining import combine
 from autotune.data import Dataset, Image
-from autotune.indexing import Fractions, index
+from autotune.indexing.combining import combine
+from autotune.indexing.dataset import Fractions, index
 from autotune.reporting import messages
 from autotune.testing import MemorySource, tiny_images
 

@@ -13,7 +13,7 @@ import pytest
 
 import autotune
 from autotune.data import Dataset
-from autotune.indexing import Fractions, index
+from autotune.indexing.dataset import Fractions, index
 from autotune.testing import DataSourceSuite
 
 SCRIPT = Path(autotune.__file__).parents[1] / "examples" / "sqlite_images.py"

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from autotune.errors import DataError
-from autotune.indexing import Fractions, index
+from autotune.indexing.dataset import Fractions, index
 from autotune.inspecting import Inspection, inspect
 from autotune.plugins import load_plugins
 

@@ -9,10 +9,10 @@ from PIL import Image as Pillow
 
 from autotune.data import Image
 from autotune.errors import DataError
-from autotune.indexing import without_conflicts
+from autotune.indexing.dataset import without_conflicts
+from autotune.indexing.looking import look
 from autotune.inspecting.lookalikes import across_classes
 from autotune.inspecting.records import Finding
-from autotune.looking import look
 from autotune.testing.tiny import MemorySource
 
 

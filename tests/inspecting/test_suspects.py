@@ -9,7 +9,7 @@ import pytest
 
 from autotune.data import Dataset
 from autotune.errors import UnknownName
-from autotune.indexing import Fractions, index
+from autotune.indexing.dataset import Fractions, index
 from autotune.inspecting.records import Finding
 from autotune.inspecting.suspects import doubted, suspects
 from autotune.plugins import load_plugins

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from autotune import DataError, DataSource, Split
-from autotune.indexing import pixel_hash
+from autotune.indexing.dataset import pixel_hash
 from autotune.plugins import Plugins
 
 Side: TypeAlias = Literal["train", "val", "test"]

@@ -38,7 +38,7 @@ def test_about_as_many_classes_as_named_are_kept_for_measuring() -> None:
 
 def test_hashes_are_those_that_splits_have(shapes: Path) -> None:
     """An image's id is the hash by which autotune itself refuses what a model has seen."""
-    from autotune.indexing import pixel_hash
+    from autotune.indexing.dataset import pixel_hash
 
     split = read_sides(str(shapes), load_plugins(), fewest=8).train.split
     assert split.ids[5] == pixel_hash(split.image(5))

@@ -14,7 +14,7 @@ from autotune.builtin.multitask.fitting import LOG_VARIANCES, Fitting
 from autotune.builtin.multitask.portfolio import PORTFOLIO, fitted
 from autotune.builtin.multitask.presets import presets, unread
 from autotune.builtin.multitask.recipe import MultitaskRecipe
-from autotune.index_profile import together
+from autotune.indexing.profile import together
 from autotune.plugins import load_plugins
 from autotune.testing import TrainerCase, TrainerSuite, tiny_data, tiny_tasks
 from autotune.vision import METRICS, averaged, train_mode, train_step

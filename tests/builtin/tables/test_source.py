@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 import autotune
 from autotune.builtin.tables import accepts, autotune_data_sources, open_table
 from autotune.data import Dataset, Side
-from autotune.indexing import Fractions, index
+from autotune.indexing.dataset import Fractions, index
 from autotune.testing import DataSourceSuite
 
 (SPEC,) = autotune_data_sources()

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 from autotune.builtin.folders import FolderSource, open_folder
 from autotune.data import Dataset, DataSource, Image, Item
 from autotune.errors import DataError, PluginError
-from autotune.indexing import Fractions, index, pixel_hash
+from autotune.indexing.dataset import Fractions, index, pixel_hash
 
 
 class Drawn(DataSource):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from autotune.data import DataSource, Image, Item
-from autotune.looking import look
+from autotune.indexing.looking import look
 
 COUNT = 8_000
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from autotune.data import DataSource, Side
 from autotune.errors import DataError, PluginError
-from autotune.index_cache import Look
-from autotune.splitting import SIDES, Columns, group_hash
+from autotune.indexing.cache import Look
+from autotune.indexing.splitting import SIDES, Columns, group_hash
 
 _NONE = -1
 
@@ -27,7 +27,7 @@ class Table:
         keys: What the source calls each image.
         classes: All labels, in order, those of broken images too.
         labels: int32 [N], indices into the classes.
-        sides: int8 [N], indices into `autotune.splitting.SIDES`, or -1 where the source prescribes none.
+        sides: int8 [N], indices into `autotune.indexing.splitting.SIDES`, or -1 where the source prescribes none.
         ids: uint64 [N], hashes of the pixels; 0 until an image has been looked at.
         near: uint64 [N], perceptual hashes; 0 where none was taken.
         heights: uint32 [N], in pixels.

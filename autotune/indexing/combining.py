@@ -9,8 +9,8 @@ import numpy as np
 
 from autotune.data import Data, Dataset, Task
 from autotune.errors import DataError, UsageError
-from autotune.index_profile import listed
-from autotune.indexing import name_of, task_fingerprint
+from autotune.indexing.dataset import name_of, task_fingerprint
+from autotune.indexing.profile import listed
 
 
 def task_names(locations: Sequence[str]) -> tuple[str, ...]:

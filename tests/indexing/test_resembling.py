@@ -11,9 +11,9 @@ from PIL import Image
 
 from autotune import searching
 from autotune.data import Dataset, LookAlikes
-from autotune.indexing import Fractions, index
+from autotune.indexing.dataset import Fractions, index
+from autotune.indexing.resembling import described_alikes
 from autotune.plugins import load_plugins
-from autotune.resembling import described_alikes
 
 
 def blobs(seed: int) -> Image.Image:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from autotune.data import Profile, Side
-from autotune.index_table import Table
+from autotune.indexing.table import Table
 
 _LISTED = 10
 

@@ -20,9 +20,9 @@ import numpy as np
 from autotune.data import DataSource, Image
 from autotune.errors import DataError, PluginError
 from autotune.headers import read_header
-from autotune.index_cache import IndexCache, Look
-from autotune.index_table import Table
-from autotune.near_duplicates import perceptual_hash
+from autotune.indexing.cache import IndexCache, Look
+from autotune.indexing.near_duplicates import perceptual_hash
+from autotune.indexing.table import Table
 
 T = TypeVar("T")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autotune.combining import combine, task_names
 from autotune.data import Dataset, DataSource, Image, Item
 from autotune.errors import DataError, UsageError
-from autotune.index_profile import together
-from autotune.indexing import Fractions, describe, index
+from autotune.indexing.combining import combine, task_names
+from autotune.indexing.dataset import Fractions, describe, index
+from autotune.indexing.profile import together
 
 
 class Drawn(DataSource):

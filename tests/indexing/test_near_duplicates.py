@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from autotune.data import Side
-from autotune.near_duplicates import (
+from autotune.indexing.near_duplicates import (
     ALIKE,
     NEAR,
     likeness,

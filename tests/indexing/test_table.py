@@ -7,9 +7,9 @@ import pytest
 
 from autotune.data import DataSource, Image, Item
 from autotune.errors import DataError, PluginError
-from autotune.index_cache import Look
-from autotune.index_table import Table, equal_runs
-from autotune.splitting import Columns, Member, group_hash
+from autotune.indexing.cache import Look
+from autotune.indexing.splitting import Columns, Member, group_hash
+from autotune.indexing.table import Table, equal_runs
 
 
 class Listed(DataSource):

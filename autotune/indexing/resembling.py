@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from autotune.data import DataSource, LookAlikes, Side
 from autotune.errors import DataError
-from autotune.index_table import Table
-from autotune.near_duplicates import SHOWN, small_picture, straddling
+from autotune.indexing.near_duplicates import SHOWN, small_picture, straddling
+from autotune.indexing.table import Table
 
 
 def look_alikes(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from autotune.index_cache import IndexCache, Look
+from autotune.indexing.cache import IndexCache, Look
 
 LOOK = Look(stamp="1", id="0123456789abcdef", height=2, width=3, grey=True)
 

@@ -17,8 +17,8 @@ from PIL import Image
 from autotune.builtin.folders import open_folder
 from autotune.data import DataSource, Item, Side
 from autotune.errors import UsageError
-from autotune.indexing import index
-from autotune.splitting import SIDES, Columns, Fractions, Member, position, split, split_columns
+from autotune.indexing.dataset import index
+from autotune.indexing.splitting import SIDES, Columns, Fractions, Member, position, split, split_columns
 
 FRACTIONS = Fractions()
 TEST, VAL, SELECT, TRAIN = "0" * 16, "3" + "0" * 15, "4" + "8" * 15, "f" * 16  # on these sides by plain hash

@@ -7,9 +7,9 @@ import numpy as np
 
 from autotune.data import DataSource, Image, Item, Profile
 from autotune.errors import DataError
-from autotune.index_cache import Look
-from autotune.index_profile import describe, listed, printable, profile
-from autotune.index_table import Table
+from autotune.indexing.cache import Look
+from autotune.indexing.profile import describe, listed, printable, profile
+from autotune.indexing.table import Table
 
 PLAIN = Profile(
     images=1200,

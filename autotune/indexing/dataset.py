@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from autotune.data import Data, Dataset, DataSource, Holdout, Image, Side, Split, Task
 from autotune.errors import DataError
-from autotune.index_profile import describe, listed, profile
-from autotune.index_table import Table, equal_runs
-from autotune.looking import Seen, look, pixel_hash
-from autotune.resembling import look_alikes
-from autotune.splitting import SIDES, Fractions, split_columns
+from autotune.indexing.looking import Seen, look, pixel_hash
+from autotune.indexing.profile import describe, listed, profile
+from autotune.indexing.resembling import look_alikes
+from autotune.indexing.splitting import SIDES, Fractions, split_columns
+from autotune.indexing.table import Table, equal_runs
 
 __all__ = [
     "Fractions",
