@@ -72,7 +72,7 @@ def check(
 
     Args:
         data: A folder, or the name of a data source, as for `search`.
-        quick: Headers and end markers only; nothing is decoded.
+        quick: Files are read and not decoded; images that lie in no files are decoded all the same.
         probe: Which images a linear probe finds wrongly labelled: it reads the features of a backbone such as
             ``timm/resnet18``, ``pixels`` made small, or, with ``auto``, those of an installed backbone.
         device: A torch device name, or ``auto``, for that backbone.

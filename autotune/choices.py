@@ -146,10 +146,9 @@ def _unsearched(names: Sequence[str]) -> list[str]:
 
 def _open(presets: Presets, taken: set[str]) -> Presets:
     """The presets for what the study leaves open, with their reasons."""
-    dropped = set(presets.fixed) & taken
     return Presets(
         fixed={n: v for n, v in presets.fixed.items() if n not in taken},
-        reasons=[r for r in presets.reasons if r.split(maxsplit=1)[0].strip(":=,") not in dropped],
+        reasons=[r for r in presets.reasons if r.split(maxsplit=1)[0].strip(":=,") not in taken],
     )
 
 

@@ -178,6 +178,7 @@ def conduct(
         _draw_alikes(plan)
         study = engine.snapshot(plan.path, loader)
         went_on = study.state != "done"
+        handed = not went_on and engine.read_clock(plan.path)["handed"]
         if went_on:
             plan = taught(plan, clock)
             try:
@@ -189,11 +190,14 @@ def conduct(
                 except (AutotuneError, OSError) as late:
                     raise error from late  # the next call makes up what is missing
                 raise
-        hand_over(plan, clock, report=went_on)
+        elif not handed:  # the call that ended the search was killed before its end
+            clock.open()
+            clock.rest()
+        hand_over(plan, clock, report=not handed)
         clock.hand_over()
         clock.close()
         study = engine.snapshot(plan.path, loader)
-    if went_on:
+    if not handed:
         plan.plugins.notify("autotune_study_finished", study=study)
     if study.best is None:
         raise _nothing(study)

@@ -8,6 +8,7 @@ import platform
 import signal
 import subprocess
 import time
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -107,8 +108,10 @@ class LocalLauncher(Launcher):
         if worker.state in (WorkerState.QUEUED, WorkerState.RETRYING):
             if until is not None:
                 worker.state = WorkerState.DONE
-            elif worker.due is None or now >= worker.due:
+            elif worker.due is None:
                 self._start(group.spec, index, worker)
+            elif now >= worker.due:
+                self._start_again(group.spec, index, worker)
         elif worker.state == WorkerState.RUNNING and worker.process is not None:
             code = worker.process.poll()
             if code is None:
@@ -120,8 +123,21 @@ class LocalLauncher(Launcher):
                 worker.state = WorkerState.FAILED
             else:
                 worker.pause = FIRST if now - worker.begun > WELL else worker.pause
-                worker.state, worker.due = WorkerState.RETRYING, now + worker.pause
-                worker.restarts, worker.pause = worker.restarts + 1, min(2 * worker.pause, LONGEST)
+                self._delay(worker)
+
+    def _delay(self, worker: _Worker) -> None:
+        worker.state, worker.due = WorkerState.RETRYING, time.monotonic() + worker.pause
+        worker.restarts, worker.pause = worker.restarts + 1, min(2 * worker.pause, LONGEST)
+
+    def _start_again(self, spec: WorkerSpec, index: int, worker: _Worker) -> None:
+        """Starts one anew; where that fails, e.g. because the folder is read-only for a while, later."""
+        try:
+            self._start(spec, index, worker)
+        except OSError as error:
+            if worker.restarts >= spec.max_restarts:
+                raise
+            warnings.warn(f"worker {index} cannot be started again yet: {error}", stacklevel=2)
+            self._delay(worker)
 
     def _start(self, spec: WorkerSpec, index: int, worker: _Worker) -> None:
         with (spec.log_dir / f"worker-{index}.log").open("ab") as log:

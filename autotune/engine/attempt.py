@@ -167,9 +167,9 @@ def add_note(folder: Path, text: str) -> None:
     append_line(folder / EPOCHS, {"note": text})
 
 
-def finish(folder: Path, end: str, seconds: float) -> None:
+def finish(folder: Path, end: str, seconds: float, *, patient: bool = True) -> None:
     """Writes how the attempt ended and how long it took."""
-    append_line(folder / EPOCHS, {"end": end, "seconds": round(seconds, 4)})
+    append_line(folder / EPOCHS, {"end": end, "seconds": round(seconds, 4)}, patient=patient)
 
 
 def pause(folder: Path, seconds: float, *, epochs: bool) -> None:
@@ -185,7 +185,7 @@ def pause(folder: Path, seconds: float, *, epochs: bool) -> None:
     """
     with contextlib.suppress(OSError, StudyError):
         cut_torn_line(folder / EPOCHS)  # the next line would complete it to nonsense
-        finish(folder, "paused", seconds)
+        finish(folder, "paused", seconds, patient=False)  # who ended here has waited, and there may be many of them
         return
     if not epochs:
         with contextlib.suppress(OSError):

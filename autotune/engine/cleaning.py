@@ -12,7 +12,6 @@ from pathlib import Path
 from autotune.checkpoint import read_checkpoint
 from autotune.engine.attempt import EPOCHS, attempts, read_attempt, trial_folder
 from autotune.engine.checkpoints import best_saved, epochs_of, needed, saved
-from autotune.engine.journal import LOCK
 from autotune.engine.snapshot import Records, objective_of, read_study
 from autotune.engine.storage import read_journal
 from autotune.errors import CheckpointError
@@ -135,7 +134,7 @@ def _halves(study: Path) -> Iterator[Removal]:
         for path in sorted(place.glob(".*.part")):
             if _age(path) > QUIET:
                 yield _removal(path, "half written")
-    for folder in (study / "best.new", study / "best.old", *study.glob(f"{LOCK}.*.new")):
+    for folder in (study / "best.new", study / "best.old", *study.glob("*.lock.*.new")):
         if folder.is_dir() and _age(folder) > QUIET and (folder.name != "best.old" or (study / "best").is_dir()):
             for path in (*sorted(folder.iterdir()), folder):
                 yield _removal(path, "left when something was put in place")
@@ -146,7 +145,10 @@ def _ended(trial: Trial) -> str:
 
 
 def _removal(path: Path, why: str) -> Removal:
-    return Removal(path=path, why=why, nbytes=0 if path.is_dir() else path.stat().st_size)
+    try:
+        return Removal(path=path, why=why, nbytes=0 if path.is_dir() else path.stat().st_size)
+    except FileNotFoundError:  # a search that runs has removed it meanwhile
+        return Removal(path=path, why=why, nbytes=0)
 
 
 def _age(path: Path) -> float:

@@ -15,17 +15,21 @@ from autotune.errors import StudyError
 _TAIL = 1 << 16
 
 
-def append_line(path: Path, record: Mapping[str, Any], *, durable: bool = True) -> None:
+def append_line(path: Path, record: Mapping[str, Any], *, durable: bool = True, patient: bool = True) -> None:
     """Adds one record as a line, all of it or nothing, and, if it is to be durable, waits until it is on the disk.
 
-    While the folder takes nothing for the time being, a search waits for it; see `autotune.engine.outage`.
+    While the folder takes nothing for the time being, a search waits for it, unless it is not patient; see
+    `autotune.engine.outage`.
 
     Raises:
         StudyError: The line cannot be written, e.g. because the disk is full.
     """
     blob = json.dumps(record, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     try:
-        insist(path, lambda: write_whole(path, blob, durable=durable))
+        if patient:
+            insist(path, lambda: write_whole(path, blob, durable=durable))
+        else:
+            write_whole(path, blob, durable=durable)
     except OSError as error:
         raise unwritable(path, error) from error
 

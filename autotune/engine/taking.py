@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from autotune.engine import attempt
@@ -108,7 +109,11 @@ def take(context: Context) -> Work | str | None:
     while True:
         try:
             with context.lock.held():
-                return _take(context)
+                try:
+                    return _take(context)
+                except UpdateFinishedTrialError:
+                    context.lock.check()  # who broke the hold has ended the trial that was being asked for
+                    raise
         except BrokenHoldError:
             continue
 

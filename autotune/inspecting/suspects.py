@@ -75,9 +75,7 @@ def suspects(
         f"which is right about {accuracy:.1%}",
         count=len(rows),
         cases=tuple(cases),
-        hint="look at them, the most doubted first; the weaker the probe, the more of them are right"
-        if len(rows)
-        else None,
+        hint=HINT if len(rows) else None,
     )
 
 

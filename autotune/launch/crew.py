@@ -31,6 +31,8 @@ is left is for the best model: who launched them stops waiting at 0.7."""
 AT_ONCE = 3.0
 """Seconds for workers to end that were asked a second time."""
 EVERY = 0.25
+BETWEEN = 2.0
+"""Seconds for which a worker may have no attempt between two trials, and yet is at work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +124,17 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
         followers = [engine.Follower(context, observer) for observer in observers]
         try:
             given_up: set[int] = set()
+            since: float | None = None
             while not _over(launcher, group):
                 _tell_of_given_up(launcher.poll(group), given_up, context.plan.path)
                 for follower in followers:
                     follower.look()
                 if call.signals.asked is not None:
                     break
+                if engine.read_clock(plan.path)["ended"] is not None:
+                    since = time.monotonic() if since is None else since
+                    if time.monotonic() - since > OWN * crew.grace:
+                        break  # who is still here stands still
                 time.sleep(EVERY)
         finally:
             _dismiss(launcher, group)
@@ -135,9 +142,16 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
                 follower.look()
         if call.signals.asked is not None:
             raise call.interruption()
+        alone = time.monotonic()
         while not _is_done(context):
-            if not engine.is_at_work(context):  # nobody who joined by hand, either
+            if call.signals.asked is not None:
+                raise call.interruption()
+            if engine.is_at_work(context):  # somebody who joined by hand
+                alone = time.monotonic()
+            elif time.monotonic() - alone > BETWEEN:
                 raise engine.obstacle(context) or _unfinished(context, crew)
+            for follower in followers:
+                follower.look()
             time.sleep(EVERY)
         ended = engine.read_clock(plan.path)["ended"] or {}
         return engine.end(context, str(ended.get("reason", "all trials are done")))

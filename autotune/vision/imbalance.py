@@ -56,7 +56,8 @@ def quotas(counts: Counts, power: float) -> Counts:
 
     Args:
         counts: Training images of each class, [C]; of a class without any none is drawn.
-        power: 0 draws each class as often as it has images, 1 all classes equally often, to one image.
+        power: 0 draws each class as often as it has images, 1 all classes equally often, to one image; beyond that,
+            small classes more often than large ones, of which at least one image is drawn.
     """
     sizes = np.maximum(counts, 1).astype(np.float64)
     shares = np.where(counts > 0, sizes ** (1 - power), 0.0)
@@ -64,6 +65,9 @@ def quotas(counts: Counts, power: float) -> Counts:
     drawn = np.floor(wanted + 1e-9).astype(np.int64)
     most_lacking = np.argsort(drawn - wanted, kind="stable")
     drawn[most_lacking[: counts.sum() - drawn.sum()]] += 1
+    for label in np.flatnonzero((counts > 0) & (drawn == 0)):
+        drawn[drawn.argmax()] -= 1
+        drawn[label] = 1
     return drawn
 
 

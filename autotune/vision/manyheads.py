@@ -207,7 +207,8 @@ class ManyHeads:
 
         Args:
             place: Which head.
-            tensors: What `capture` returned, or `autotune.vision.capture` for a network whose head this is.
+            tensors: What `capture` returned, or, without a scaling, `autotune.vision.capture` for a network whose head
+                this is.
             name: The head's dotted name in its network.
             steps: Steps that it had taken.
 

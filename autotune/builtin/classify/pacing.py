@@ -49,12 +49,15 @@ RATES = {
 def pace(recipe: ClassifyRecipe, task: Task, run: Run) -> float:
     """Seconds for one epoch of a recipe, validation included, once it is known what the frozen part says.
 
-    What was measured once on a machine holds for later studies of images of the same size.
+    What was measured once on a machine holds for later studies of images of the same size, unless there were so few
+    that all of it was warming up.
     """
     path = run.cache / "paces" / f"{_key(recipe, task, run)}.json"
     known = _read(path)
     if known is None:
-        known = _measure(Fitting(recipe, task, run))
+        known, warm = _measure(Fitting(recipe, task, run))
+        if not warm:
+            return known[0] * len(task.train) + known[1] * len(task.val)
         with contextlib.suppress(OSError):  # a full disk, or somebody else's cache: it is measured again next time
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(f".{os.getpid()}")
@@ -84,8 +87,8 @@ def _read(path: Path) -> tuple[float, float] | None:
         return None
 
 
-def _measure(fitting: Fitting) -> tuple[float, float]:
-    """Seconds for one image, trained and evaluated; the first batches warm up where there are more."""
+def _measure(fitting: Fitting) -> tuple[tuple[float, float], bool]:
+    """Seconds for one image, trained and evaluated; and whether there were batches beyond those that warm up."""
     now, size, cut = fitting.placement.now, fitting.recipe.batch_size, fitting.cut
     warming, steps = (GPU_WARMING, GPU_STEPS) if fitting.placement.is_cuda else (WARMING, STEPS)
     if cut is not None and fitting.repeats:
@@ -109,7 +112,8 @@ def _measure(fitting: Fitting) -> tuple[float, float]:
         evaluate(fitting.module, side, fitting.placement, forward)
     began = now()
     evaluate(fitting.module, side, fitting.placement, forward)
-    return statistics.fmean(spent[warming:] or spent), (now() - began) / len(inputs[0])
+    validated = (now() - began) / len(inputs[0])
+    return (statistics.fmean(spent[warming:] or spent), validated), len(spent) > warming
 
 
 class _One:

@@ -151,11 +151,9 @@ class HuggingFaceSource(DataSource):
         known: dict[str, Side | None] = {name: side for name in names if (side := side_named(name)) is not None}
         if not known:
             return dict.fromkeys(names)
-        if set(known.values()) == {"train"}:
-            return dict.fromkeys(known)
         if others := [name for name in names if name not in known]:
             warnings.warn(f"{self.place}: {', '.join(others)} are no train, val or test; passed over", stacklevel=2)
-        return known
+        return dict.fromkeys(known) if set(known.values()) == {"train"} else known
 
     def _name(self, label: str) -> str:
         return class_label(label, f"{self.place}: the class")

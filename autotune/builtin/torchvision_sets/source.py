@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import Any
 
 import torchvision
 from PIL.Image import Image as PillowImage
+from torchvision.datasets import DatasetFolder
 
 from autotune import DataError, DataSource, Image, Item, Side, UsageError, cache_folder, class_label, image_pixels
 
@@ -69,8 +71,16 @@ class TorchvisionSource(DataSource):
         return image_pixels(image, f"{self.place}: {key}")
 
     def stamp(self, key: str) -> str:
-        """The version of torchvision and the size of the set: sets do not change."""
-        part = self.parts.get(key.rpartition("/")[0], (None, ()))[1]
+        """The file's path, size and time where a set has files of one's own, such as ``ImageFolder``.
+
+        Of all others the version of torchvision and the size of the set: they do not change.
+        """
+        name, _, number = key.rpartition("/")
+        part = self.parts.get(name, (None, ()))[1]
+        if isinstance(part, DatasetFolder):
+            path = part.samples[int(number)][0]
+            found = os.stat(path)
+            return f"{path}-{found.st_size}-{found.st_mtime_ns}"
         return f"{torchvision.__version__}-{len(part)}"
 
     @cached_property
