@@ -78,6 +78,7 @@ def claim(context: Context, turns: Sequence[Turn]) -> Work:
     starts = _abreast(starts)
     already = _already(context, starts)
     over += [(start.turn, already[start.turn.plan.trial]) for start in starts if start.turn.plan.trial in already]
+    context.lock.check()  # looking at large checkpoints may have outlasted the hold
     conclude(context, over)
     starts = [start for start in starts if start.turn.plan.trial not in already]
     folders: list[Path] = []
