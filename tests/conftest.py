@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
+
+# Tiny networks are slower with more threads than one; torch asks when it is loaded, here by autotune.testing.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import autotune
 from autotune.testing import tiny_data

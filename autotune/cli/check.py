@@ -10,9 +10,7 @@ from autotune.errors import DataError
 
 @click.command(short_help="Check images before a search.")
 @click.argument("data")
-@click.option(
-    "--quick", is_flag=True, help="Read files without decoding them; what lies in none is decoded."
-)
+@click.option("--quick", is_flag=True, help="Read files without decoding them; what lies in none is decoded.")
 @click.option("--probe", is_flag=True, help="Also find labels that a linear probe doubts.")
 @click.option(
     "--backbone",
