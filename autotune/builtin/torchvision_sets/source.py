@@ -79,7 +79,10 @@ class TorchvisionSource(DataSource):
         part = self.parts.get(name, (None, ()))[1]
         if isinstance(part, DatasetFolder):
             path = part.samples[int(number)][0]
-            found = os.stat(path)
+            try:
+                found = os.stat(path)
+            except OSError as error:
+                raise DataError(f"{path}: {error.strerror}") from error
             return f"{path}-{found.st_size}-{found.st_mtime_ns}"
         return f"{torchvision.__version__}-{len(part)}"
 
