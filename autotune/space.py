@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
 from pydantic import BaseModel
@@ -38,6 +39,15 @@ class Float:
         slack = 1e-9 * max(abs(self.low), abs(self.high))
         return self.low - slack <= value <= self.high + slack
 
+    def nearest(self, number: float) -> float:
+        """The number of this range, and of its steps, that is nearest to another one."""
+        inside = min(max(number, self.low), self.high)
+        if self.step is None:
+            return float(inside)
+        last = math.floor((self.high - self.low) / self.step + 1e-9)
+        steps = min(round((inside - self.low) / self.step), last)
+        return float(Decimal(str(self.low)) + steps * Decimal(str(self.step)))
+
 
 @dataclass(frozen=True, slots=True)
 class Int:
@@ -58,6 +68,12 @@ class Int:
         if isinstance(value, bool) or not isinstance(value, int):
             return False
         return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def nearest(self, number: float) -> int:
+        """The number of this range, and of its steps, that is nearest to another one."""
+        inside = min(max(number, self.low), self.high)
+        steps = min(round((inside - self.low) / self.step), (self.high - self.low) // self.step)
+        return self.low + steps * self.step
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +180,21 @@ class SearchSpace(Mapping[str, Dimension]):
     def misfits(self, values: Mapping[str, object]) -> dict[str, object]:
         """The given values that lie outside the space, by name; names outside the space are no misfits."""
         return {n: v for n, v in values.items() if n in self and not self[n].contains(v)}
+
+    def nearest(self, values: Mapping[str, object]) -> dict[str, Scalar]:
+        """A recipe moved into this space: each number to the nearest one that the space has.
+
+        Left out are choices that the space does not offer, numbers that are none, and names that it does not search.
+        """
+        moved: dict[str, Scalar] = {}
+        for name, dimension in self.items():
+            value = values.get(name)
+            if isinstance(dimension, Choice):
+                if isinstance(value, Scalar) and dimension.contains(value):
+                    moved[name] = value
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                moved[name] = dimension.nearest(value)
+        return moved
 
 
 def _check_range(low: float, high: float, log: bool) -> None:

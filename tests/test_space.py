@@ -112,6 +112,26 @@ def test_types_are_not_mixed_up(dimension, value):
     assert not dimension.contains(value)
 
 
+@given(st.floats(-1e6, 1e6), st.integers(1, 5), st.integers(0, 40))
+def test_the_nearest_number_of_a_range_is_one_of_its_own(number, step, width):
+    """No other number of the range is nearer, with steps and without."""
+    whole = Int(-3, -3 + width, step=step)
+    own = range(-3, -2 + width, step)
+    assert whole.contains(whole.nearest(number))
+    assert abs(whole.nearest(number) - number) == min(abs(n - number) for n in own)
+    real = Float(0.0, 0.1 * width, step=0.1 * step)
+    near = [0.1 * step * n for n in range(width // step + 1)]
+    assert abs(real.nearest(number) - number) == pytest.approx(min(abs(n - number) for n in near), abs=1e-9)
+    assert Float(0.0, 1.0).nearest(number) == min(max(number, 0.0), 1.0)
+
+
+def test_a_recipe_moves_into_a_space():
+    """Numbers go to the nearest that there is; what the space does not offer or does not search is left out."""
+    recipe = {"lr": 7.0, "depth": 4.2, "opt": "lion", "flag": True, "fixed": 3, "backbone": "timm/b"}
+    assert SPACE.nearest(recipe) == {"backbone": "timm/b", "lr": 0.1, "depth": 5, "flag": True}
+    assert SPACE.nearest({"lr": True, "depth": "deep", "flag": 1}) == {}
+
+
 def test_a_space_is_narrowed_without_changing_it():
     """Changing a dimension gives a new space."""
     narrow = SPACE.changed("lr", high=0.01)

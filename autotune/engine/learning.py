@@ -76,15 +76,7 @@ def translated(recipe: Mapping[str, Scalar], plan: Plan) -> dict[str, Scalar]:
 
     A backbone that is no candidate today gives way to the first one.
     """
-    moved: dict[str, Scalar] = {}
-    for name, dimension in plan.space.items():
-        value = recipe.get(name)
-        if isinstance(dimension, Choice):
-            if dimension.contains(value) and value is not None:
-                moved[name] = value
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            moved[name] = clip(value, dimension)
-    return _with_backbone(moved, plan)
+    return _with_backbone(plan.space.nearest(recipe), plan)
 
 
 def _with_backbone(recipe: Mapping[str, Scalar], plan: Plan) -> dict[str, Scalar]:

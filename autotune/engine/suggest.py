@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from decimal import Decimal
 
@@ -100,17 +99,5 @@ def clip(value: object, dimension: Dimension) -> Scalar:
     """The value of a dimension that is nearest to a wish; its first value or lower end without a usable wish."""
     if isinstance(dimension, Choice):
         return value if dimension.contains(value) else dimension.values[0]  # type: ignore[return-value]
-    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else dimension.low
-    number = min(max(number, dimension.low), dimension.high)
-    if isinstance(dimension, Int):
-        steps = min(
-            round((number - dimension.low) / dimension.step), (dimension.high - dimension.low) // dimension.step
-        )
-        return dimension.low + steps * dimension.step
-    if dimension.step is not None:
-        steps = min(
-            round((number - dimension.low) / dimension.step),
-            math.floor((dimension.high - dimension.low) / dimension.step + 1e-9),
-        )
-        return float(Decimal(str(dimension.low)) + steps * Decimal(str(dimension.step)))
-    return float(number)
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return dimension.nearest(value if usable else dimension.low)  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ def best(study: Study, found: Best) -> str:
     """The best model, with the command that trains it again."""
     metric = study.objective.main.metric
     lines = [
-        f"best: trial {found.trial.number} after {found.at:g} epochs, in {found.path}",
+        f"best: trial {found.trial.number} after {found.at:g} epoch{'' if found.at == 1 else 's'}, in {found.path}",
         f"  {metric} {cell(found.metrics.get(metric))} on validation images (optimistic: the search chose by them)",
     ]
     lines += [f"  {name} {cell(value)}" for name, value in of_tasks(found.metrics, metric)]

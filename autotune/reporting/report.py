@@ -128,7 +128,7 @@ def _winner(study: Study) -> str:
     lines = [
         "## Winner",
         "",
-        f"Trial {best.trial.number} after {best.at:g} epochs, in `{best.path}`.",
+        f"Trial {best.trial.number} after {best.at:g} epoch{'' if best.at == 1 else 's'}, in `{best.path}`.",
         "",
         f"- {metric} on validation images: **{cell(best.metrics.get(metric))}**. This is optimistic, for the search "
         "chose by these images; the test images give the honest number, once.",

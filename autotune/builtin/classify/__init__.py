@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import autotune
 from autotune import hookimpl
 from autotune.builtin.classify.batching import SAME, heads_at_once
-from autotune.builtin.classify.portfolio import fitted, suited
+from autotune.builtin.classify.portfolio import suited
 from autotune.builtin.classify.presets import presets, unread
 from autotune.builtin.classify.recipe import ClassifyRecipe
 
@@ -49,4 +49,4 @@ def autotune_warm_start(
     trainer: autotune.TrainerSpec, space: autotune.SearchSpace, data: autotune.Data
 ) -> Iterable[Mapping[str, autotune.Scalar]]:
     """Proposes the recipes that are known to be good."""
-    return [fitted(recipe, space) for recipe in suited(data)] if trainer.recipe is ClassifyRecipe else ()
+    return [space.nearest(recipe) for recipe in suited(data)] if trainer.recipe is ClassifyRecipe else ()

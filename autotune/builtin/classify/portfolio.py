@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autotune import Choice, Data, Scalar, SearchSpace
+from autotune import Data, Scalar
 from autotune.builtin.classify.presets import IMBALANCED
 
 PORTFOLIO: Sequence[Mapping[str, Scalar]] = (
@@ -38,16 +38,3 @@ def suited(data: Data) -> Sequence[Mapping[str, Scalar]]:
     head, *others = PORTFOLIO
     lopsided = any(task.profile.imbalance >= IMBALANCED for task in data.tasks)
     return [head, {**head, "imbalance": "sampling"}, *others] if lopsided else PORTFOLIO
-
-
-def fitted(recipe: Mapping[str, Scalar], space: SearchSpace) -> dict[str, Scalar]:
-    """A recipe moved into a space that a study has narrowed; what the space fixes or cannot offer is left out."""
-    moved: dict[str, Scalar] = {}
-    for name, value in recipe.items():
-        dimension = space.get(name)
-        if isinstance(dimension, Choice):
-            if dimension.contains(value):
-                moved[name] = value
-        elif dimension is not None and isinstance(value, (int, float)):
-            moved[name] = min(max(value, dimension.low), dimension.high)
-    return moved

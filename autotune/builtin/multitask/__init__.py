@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import autotune
 from autotune import hookimpl
-from autotune.builtin.multitask.portfolio import PORTFOLIO, fitted
+from autotune.builtin.multitask.portfolio import PORTFOLIO
 from autotune.builtin.multitask.presets import presets, unread
 from autotune.builtin.multitask.recipe import MultitaskRecipe
 
@@ -46,4 +46,4 @@ def autotune_warm_start(
     trainer: autotune.TrainerSpec, space: autotune.SearchSpace
 ) -> Iterable[Mapping[str, autotune.Scalar]]:
     """Proposes the recipes that are known to be good."""
-    return [fitted(recipe, space) for recipe in PORTFOLIO] if trainer.recipe is MultitaskRecipe else ()
+    return [space.nearest(recipe) for recipe in PORTFOLIO] if trainer.recipe is MultitaskRecipe else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from autotune import Choice, Scalar, SearchSpace
+from autotune import Scalar
 
 PORTFOLIO: Sequence[Mapping[str, Scalar]] = (
     # The heads alone on frozen features share nothing that is trained: a score that sharing must beat.
@@ -25,16 +25,3 @@ PORTFOLIO: Sequence[Mapping[str, Scalar]] = (
     # Everything, smaller rates below (Howard and Ruder 2018, arXiv:1801.06146).
     {"unfreeze_share": 1.0, "lr": 1e-3, "lr_blocks": 5e-4, "layer_decay": 0.9, "augment": "none", "balance": 0.5},
 )
-
-
-def fitted(recipe: Mapping[str, Scalar], space: SearchSpace) -> dict[str, Scalar]:
-    """A recipe moved into a space that a study has narrowed; what the space fixes or cannot offer is left out."""
-    moved: dict[str, Scalar] = {}
-    for name, value in recipe.items():
-        dimension = space.get(name)
-        if isinstance(dimension, Choice):
-            if dimension.contains(value):
-                moved[name] = value
-        elif dimension is not None and isinstance(value, (int, float)):
-            moved[name] = min(max(value, dimension.low), dimension.high)
-    return moved

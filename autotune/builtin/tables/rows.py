@@ -160,10 +160,11 @@ def parquet_rows(path: Path) -> Iterator[Row]:
         ) from error
     try:
         with pq.ParquetFile(path) as file:
-            columns = {name.strip().casefold(): name for name in file.schema_arrow.names}
-            if not set(NEEDED) <= set(columns):
-                raise no_columns(path, file.schema_arrow.names)
-            wanted = {name: columns[name] for name in COLUMNS if name in columns}
+            columns = file.schema_arrow.names
+            names = [name.strip().casefold() for name in columns]
+            if not set(NEEDED) <= set(names):
+                raise no_columns(path, columns)
+            wanted = {name: columns[place] for name, place in _places(names, path).items()}
             number = 0
             for batch in file.iter_batches(batch_size=4096, columns=list(wanted.values())):
                 values = {name: batch.column(column).to_pylist() for name, column in wanted.items()}

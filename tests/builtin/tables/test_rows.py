@@ -115,6 +115,7 @@ def test_categories_in_parquet_are_text(tmp_path: Path) -> None:
     ("columns", "message"),
     [
         ({"file": ["x"], "label": ["y"]}, r"x\.parquet: no column is called path; the first line has 'file', 'label'"),
+        ({"path": ["x"], "label": ["y"], " Label": ["z"]}, r"x\.parquet: two columns are called label\nrename one"),
         ({"path": ["x"], "label": [0.5]}, r"x\.parquet, row 1: 0\.5 is neither text nor a whole number"),
         ({"path": [b"x"], "label": ["y"]}, r"x\.parquet, row 1: b'x' is neither text"),
     ],
