@@ -113,7 +113,7 @@ def autotune_search_space(trainer: TrainerSpec, backbones: Sequence[Facts], data
 def autotune_warm_start(trainer: TrainerSpec, space: SearchSpace, data: Data) -> Iterable[Mapping[str, Scalar]] | None:
     """Proposes recipes to try first; what a proposal leaves out takes the recipe's default.
 
-    All plugins are asked. A proposal outside the space is dropped with a warning.
+    All plugins are asked. A proposal outside the space is dropped with a warning; `SearchSpace.nearest` moves one in.
 
     Example:
         ``return [{"lr": 1e-3, "unfreeze_share": 0.0}]``
