@@ -84,10 +84,19 @@ def assignments(words: tuple[str, ...], **options: str | None) -> tuple[str, ...
     """The words ``key=value`` with the options that were given written as such.
 
     Raises:
-        UsageError: A word is no ``key=value``.
+        UsageError: A word is no ``key=value``, or its key is one of the command's other options.
     """
+    params = click.get_current_context().command.params
+    others = {p.opts[0]: p for p in params if isinstance(p, click.Option) and p.name not in options}
     for word in words:
-        if "=" not in word:
+        key, equals, value = word.partition("=")
+        option = others.get("--" + key.replace("_", "-"))
+        if equals and option is not None:
+            raise UsageError(
+                f"{word}: {key} is an option of this command, not a key of a study",
+                hint=option.opts[0] if option.is_flag else f"{option.opts[0]} {value}",
+            )
+        if not equals:
             raise UsageError(
                 f"{word!r} is no key=value", hint="e.g. autotune search images/ time=30m 'space.lr.high=0.01'"
             )
