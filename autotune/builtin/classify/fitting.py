@@ -215,9 +215,8 @@ class Fitting:
                     if self.asking.reason in ("pause", "prune") or not seen:
                         return
                     done, at = done + 1, further(at, seen / len(self.train))
-                    if done - first > max(
-                        1, self.recipe.views
-                    ):  # earlier ones compute activations too, and tell nothing
+                    # Earlier epochs compute activations too, and tell nothing.
+                    if done - first > max(1, self.recipe.views):
                         compiling.after_epoch(self.trained, time.monotonic() - began, until - at)
                     with self.trained.average.applied():
                         forward = self.module if self.cut is None else self.cut.suffix
