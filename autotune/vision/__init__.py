@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         preprocess_of as preprocess_of,
     )
     from autotune.vision.presetting import (
+        batch_of as batch_of,
         size_presets as size_presets,
         training_images as training_images,
         tuning_presets as tuning_presets,
@@ -124,7 +125,7 @@ _HOMES = {
     "optim": "Rates make_optimizer set_rates",
     "penalties": "Penalties make_penalties",
     "preparing": "common_size preprocess_for preprocess_of",
-    "presetting": "size_presets training_images tuning_presets unread_of_blocks",
+    "presetting": "batch_of size_presets training_images tuning_presets unread_of_blocks",
     "progress": "further",
     "randomness": "seed_all",
     "ratefinder": "find_rates",
