@@ -66,7 +66,9 @@ if TYPE_CHECKING:
         IMAGE_SUFFIXES as IMAGE_SUFFIXES,
         MAX_PIXELS as MAX_PIXELS,
         PROFILES_NOTE as PROFILES_NOTE,
+        FileSource as FileSource,
         decode_image as decode_image,
+        file_stamp as file_stamp,
         image_pixels as image_pixels,
         read_image as read_image,
     )
@@ -135,7 +137,9 @@ _HOMES = {
     ),
     "autotune.exporter": "Exporter",
     "autotune.hookspecs": "hookimpl",
-    "autotune.images": "IMAGE_SUFFIXES MAX_PIXELS PROFILES_NOTE decode_image image_pixels read_image",
+    "autotune.images": (
+        "IMAGE_SUFFIXES MAX_PIXELS PROFILES_NOTE FileSource decode_image file_stamp image_pixels read_image"
+    ),
     "autotune.layout": "EXPECTED_FOLDERS class_folders class_label is_image_path side_named",
     "autotune.launcher": "Launcher WorkerSpec WorkerState WorkerStatus",
     "autotune.model": "Model Preprocess",

@@ -80,11 +80,10 @@ def choose(
         base = base_space(trainer, plugins, facts, dataset, default, registries)
         space = study_space(config, trainer, base, registries)
         decided = {n for n in trainer.recipe.model_fields if dict(base).get(n) != dict(default).get(n)}
-        presets = _open(ask_presets(trainer, dataset, facts, device), {*config.fixed, *config.space, *decided})
+        given = {**_only_values(space), **_asked(trainer, config)}
+        presets = _open(ask_presets(trainer, dataset, facts, device, given), {*config.fixed, *config.space, *decided})
     fixed = {n: normalised(trainer.recipe, n, v) for n, v in {**presets.fixed, **config.fixed}.items()}
-    for name, dimension in space.without(*fixed).items():
-        if (only := only_value(dimension)) is not None:
-            fixed[name] = only
+    fixed |= _only_values(space.without(*fixed))
     # A study that has begun goes on with the space that it wrote.
     idle = (
         [] if completed else [n for n in ask_unread(trainer, fixed) if n in space and n not in {*fixed, *config.space}]
@@ -102,8 +101,10 @@ def choose(
     )
 
 
-def ask_presets(trainer: TrainerSpec, dataset: Dataset, facts: Sequence[Facts], device: str) -> Presets:
-    """What a trainer chooses by itself.
+def ask_presets(
+    trainer: TrainerSpec, dataset: Dataset, facts: Sequence[Facts], device: str, fixed: Mapping[str, Scalar]
+) -> Presets:
+    """What a trainer chooses by itself beside these fixed values.
 
     Raises:
         PluginError: It raises, or names what it does not have, or values that it refuses.
@@ -111,7 +112,7 @@ def ask_presets(trainer: TrainerSpec, dataset: Dataset, facts: Sequence[Facts], 
     if trainer.presets is None:
         return Presets(fixed={})
     try:
-        presets = trainer.presets(together([task.profile for task in dataset.data.tasks]), facts, device)
+        presets = trainer.presets(together([task.profile for task in dataset.data.tasks]), facts, device, fixed)
     except AutotuneError:
         raise
     except Exception as error:
@@ -138,6 +139,16 @@ def ask_unread(trainer: TrainerSpec, fixed: Mapping[str, Scalar]) -> list[str]:
     if unknown := sorted(named - set(trainer.recipe.model_fields)):
         raise PluginError(f"trainer {trainer.name!r}: unread names {unknown[0]!r}, which is no hyperparameter")
     return [name for name in trainer.recipe.model_fields if name in named]
+
+
+def _asked(trainer: TrainerSpec, config: StudyConfig) -> dict[str, Scalar]:
+    """What the request itself fixes."""
+    return {name: normalised(trainer.recipe, name, value) for name, value in config.fixed.items()}
+
+
+def _only_values(space: SearchSpace) -> dict[str, Scalar]:
+    """What a space fixes: the dimensions that have one value only."""
+    return {name: only for name, dimension in space.items() if (only := only_value(dimension)) is not None}
 
 
 def _unsearched(names: Sequence[str]) -> list[str]:
@@ -177,7 +188,8 @@ def _candidates(
     found = default_candidates(plugins, pretrained=config.pretrained, device=device, refusal=refusal)
     if config.pretrained:
         found = with_models(found, models, plugins, refusal=refusal, unseen=unseen)
-    presets = ask_presets(trainer, dataset, [b.facts for b in found.backbones.values()], device)
+    known = [backbone.facts for backbone in found.backbones.values()]
+    presets = ask_presets(trainer, dataset, known, device, _asked(trainer, config))
     preset = presets.fixed.get(SIZE) if SIZE not in config.space else None
     size = size if size is not None else preset
     if isinstance(size, int):

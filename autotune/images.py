@@ -9,12 +9,13 @@ import io
 import logging
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from autotune.data import Image
+from autotune.data import DataSource, Image
 from autotune.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -114,6 +115,52 @@ def pixel_limit(max_pixels: int | None = None) -> int:
             f"{MAX_PIXELS_VARIABLE} is {said!r}", hint=f"give a number of pixels, e.g. {MAX_PIXELS:_}, or unset it"
         )
     return int(digits)
+
+
+def file_stamp(path: str | os.PathLike[str]) -> str:
+    """A file's size in bytes and its time of change in nanoseconds, for `autotune.DataSource.stamp`.
+
+    Raises:
+        DataError: It cannot be looked at, e.g. because it has vanished; names it.
+    """
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise DataError(f"{os.fspath(path)}: {error.strerror}") from error
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+class FileSource(DataSource):
+    """Image files, each by its own path: where they are listed is left to who extends it, by `items` alone.
+
+    The keys of its items are the files' paths, relative to one folder or absolute.
+
+    Args:
+        root: The folder.
+        max_pixels: A larger image is refused before it is decoded; by default as `read_image` says.
+    """
+
+    def __init__(self, root: Path, *, max_pixels: int | None = None) -> None:
+        self.root, self.max_pixels = root, max_pixels
+
+    def read(self, key: str) -> Image:
+        """Decodes a file as `read_image` does."""
+        return read_image(self.root / key, max_pixels=self.max_pixels)
+
+    def stamp(self, key: str) -> str:
+        """The file's size in bytes and its time of change in nanoseconds."""
+        return file_stamp(self.root / key)
+
+    def content(self, key: str) -> bytes:
+        """The file's bytes."""
+        try:
+            return (self.root / key).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.root / key}: {error.strerror}") from error
+
+    def notes(self) -> Sequence[str]:
+        """That colour profiles are ignored."""
+        return (PROFILES_NOTE,)
 
 
 def _decoded(file: BinaryIO, name: str, limit: int) -> Image:

@@ -47,7 +47,8 @@ class TrainerSpec:
             resolved, to that number. Where it is 1, `Trainer.fit` is asked.
         same: Fields that are equal within a batch; they come from its first recipe.
         device: Resolves ``auto``, or checks a name such as ``cuda:1``; None for a trainer that needs no device.
-        presets: Chooses values from the data's profile, the candidates and the device; None chooses nothing.
+        presets: Chooses values from the data's profile, the candidates, the device and what the study fixes, since a
+            length in epochs goes by a fixed batch size; None chooses nothing.
         unread: Names the fields that no recipe with these fixed values reads, e.g. the neighbours of a head that has
             none: they are not searched, unless the study's file asks for them. None where every field is always read.
         soft: Whether it learns from `autotune.Split.soft` where the train side has it; ``teacher=`` needs that.
@@ -64,7 +65,7 @@ class TrainerSpec:
     batch: int | Callable[[Recipe], int] = 1
     same: tuple[str, ...] = ()
     device: Callable[[str], str] | None = None
-    presets: Callable[[Profile, Sequence[Facts], str], Presets] | None = None
+    presets: Callable[[Profile, Sequence[Facts], str, Mapping[str, Scalar]], Presets] | None = None
     unread: Callable[[Mapping[str, Scalar]], Collection[str]] | None = None
     soft: bool = False
     frozen: bool = False

@@ -11,8 +11,11 @@ import PIL.Image
 import pytest
 from PIL import Image as Pillow, ImageCms, features
 
+from autotune.data import Item
 from autotune.errors import DataError, UsageError
-from autotune.images import decode_image, image_pixels, read_image
+from autotune.images import FileSource, decode_image, file_stamp, image_pixels, read_image
+from autotune.specs import DataSourceSpec
+from autotune.testing import DataSourceSuite, tiny_folder
 
 RED_OVER_BLUE = np.zeros((8, 4, 3), dtype=np.uint8)
 RED_OVER_BLUE[:4, :, 0] = 255
@@ -327,3 +330,50 @@ def test_a_folder_or_a_circle_of_links_is_no_image(tmp_path: Path) -> None:
     for name in ("x.png", "loop.png"):
         with pytest.raises(DataError, match=rf"{name}: cannot be read: "):
             read_image(tmp_path / name)
+
+
+class Named(FileSource):
+    """PNG files; the folder around each is its class."""
+
+    def items(self):
+        """Every file, by its path."""
+        for path in sorted(self.root.rglob("*.png")):
+            yield Item(key=path.relative_to(self.root).as_posix(), label=path.parent.name)
+
+
+class TestFileSource(DataSourceSuite):
+    """A source of files that lists them and does nothing else keeps every promise."""
+
+    spec = DataSourceSpec(
+        name="named",
+        summary="PNG files; the folder around each is its class: named:DIR",
+        accepts=lambda location: location.startswith("named:"),
+        open=lambda location: Named(Path(location.removeprefix("named:"))),
+    )
+
+    def make_location(self, folder: Path) -> str:
+        """A folder of tiny images."""
+        return f"named:{tiny_folder(folder, classes=2, each=3)}"
+
+
+def test_files_are_read_by_their_paths(tmp_path: Path) -> None:
+    """Pixels, bytes and stamp are those of the file, below the folder or wherever a whole path says."""
+    path = tmp_path / "elsewhere.png"
+    Pillow.fromarray(RED_OVER_BLUE).save(path)
+    (tmp_path / "inner").mkdir()
+    source = Named(tmp_path / "inner")
+    for key in ("../elsewhere.png", str(path)):
+        assert (source.read(key) == RED_OVER_BLUE).all()
+        assert source.content(key) == path.read_bytes()
+        assert source.stamp(key) == file_stamp(path) == f"{path.stat().st_size}-{path.stat().st_mtime_ns}"
+    assert any("colour profiles" in note for note in source.notes())
+    with pytest.raises(DataError, match="4x8 pixels, more than the limit of 31"):
+        Named(tmp_path, max_pixels=31).read("elsewhere.png")
+
+
+def test_a_file_that_has_vanished_is_named(tmp_path: Path) -> None:
+    """Whatever is asked of it, the error says which file."""
+    source = Named(tmp_path)
+    for ask in (source.read, source.content, source.stamp):
+        with pytest.raises(DataError, match=r"cats/1\.png: [Nn]o such file"):
+            ask("cats/1.png")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import autotune
@@ -14,7 +14,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _OF_A_FILE = re.compile(r"[^/\\.]\.[A-Za-z0-9]{1,8}/*$")
 
 
-class FolderSource(autotune.DataSource):
+class FolderSource(autotune.FileSource):
     """Image files in class folders; the folders' names are the classes.
 
     Two layouts are known: ``DIR/CLASS/...``, and ``DIR/SIDE/CLASS/...`` with the sides ``train``, ``val`` (also
@@ -30,8 +30,7 @@ class FolderSource(autotune.DataSource):
     """
 
     def __init__(self, root: Path, *, max_pixels: int | None = None) -> None:
-        self.root = root
-        self.max_pixels = max_pixels
+        super().__init__(root, max_pixels=max_pixels)
         try:
             root.stat()
         except PermissionError as error:
@@ -50,29 +49,6 @@ class FolderSource(autotune.DataSource):
             DataError: No images, no class folders, one class only, a mixture of layouts, a folder that cannot be read.
         """
         yield from autotune.class_folders(list(_files(self.root)), str(self.root))
-
-    def read(self, key: str) -> autotune.Image:
-        """Decodes a file as `autotune.read_image` does."""
-        return autotune.read_image(self.root / key, max_pixels=self.max_pixels)
-
-    def notes(self) -> Sequence[str]:
-        """That colour profiles are ignored."""
-        return (autotune.PROFILES_NOTE,)
-
-    def stamp(self, key: str) -> str:
-        """The file's size in bytes and its time of change in nanoseconds."""
-        try:
-            status = (self.root / key).stat()
-        except OSError as error:
-            raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
-        return f"{status.st_size}-{status.st_mtime_ns}"
-
-    def content(self, key: str) -> bytes:
-        """The file's bytes."""
-        try:
-            return (self.root / key).read_bytes()
-        except OSError as error:
-            raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
 
 
 def _files(root: Path) -> Iterator[str]:

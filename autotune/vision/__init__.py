@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         require_gradients as require_gradients,
         train_mode as train_mode,
     )
-    from autotune.vision.graphs import Graphs as Graphs
+    from autotune.vision.graphs import Graphs as Graphs, without_graphs as without_graphs
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module, knows_some as knows_some
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         preprocess_of as preprocess_of,
     )
     from autotune.vision.presetting import (
+        batch_of as batch_of,
         size_presets as size_presets,
         training_images as training_images,
         tuning_presets as tuning_presets,
@@ -109,7 +110,7 @@ _HOMES = {
     "digests": "weights_digest",
     "doubts": "cross_fitted frozen_features pixel_features",
     "freezing": "Partition freeze require_gradients train_mode",
-    "graphs": "Graphs",
+    "graphs": "Graphs without_graphs",
     "headplans": "HeadPlan",
     "heads": "build_module knows_some",
     "images": "Feed Images normalise",
@@ -124,7 +125,7 @@ _HOMES = {
     "optim": "Rates make_optimizer set_rates",
     "penalties": "Penalties make_penalties",
     "preparing": "common_size preprocess_for preprocess_of",
-    "presetting": "size_presets training_images tuning_presets unread_of_blocks",
+    "presetting": "batch_of size_presets training_images tuning_presets unread_of_blocks",
     "progress": "further",
     "randomness": "seed_all",
     "ratefinder": "find_rates",

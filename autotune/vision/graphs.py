@@ -57,6 +57,23 @@ class _Step:
         return self.loss
 
 
+def without_graphs(wish: GraphWish, placement: Placement, steps: int) -> str | None:
+    """Why so many steps of any training are not captured; None where only a training itself may speak against it.
+
+    Args:
+        wish: As for `Graphs`.
+        placement: Where the network is, or will be.
+        steps: How many are left before something else is trained.
+    """
+    if wish == "never":
+        return "the recipe says cuda_graphs=never"
+    if not placement.is_cuda:
+        return f"there are no CUDA graphs on {placement.device}"
+    if torch.version.hip is not None:
+        return "they were not tried with ROCm"
+    return f"{steps} are left, and it pays from {PAYS} on" if steps < PAYS else None
+
+
 class Graphs:
     """Takes the steps of a training, by graphs where that can be done and pays; a context that ends with it.
 
@@ -86,19 +103,14 @@ class Graphs:
 
     def why_not(self, trained: Trained, steps: int) -> str | None:
         """Why so many steps of a training are not captured; None if they are."""
-        if self.wish == "never":
-            return "the recipe says cuda_graphs=never"
-        if not self.placement.is_cuda:
-            return f"there are no CUDA graphs on {self.placement.device}"
-        if torch.version.hip is not None:
-            return "they were not tried with ROCm"
+        reason = without_graphs(self.wish, self.placement, steps)
+        if reason is not None:
+            return reason
         if trained.parts:
             return "whose turn it is decides what a step changes"
         unfused = [group for group in trained.optimizer.param_groups if not group.get("fused")]
         if unfused:
             return f"{type(trained.optimizer).__name__} is not fused, and may keep its state on the CPU"
-        if steps < PAYS:
-            return f"{steps} are left, and it pays from {PAYS} on"
         return None
 
     def begin(self, trained: Trained, steps: int) -> None:

@@ -11,15 +11,21 @@ from autotune.specs import Presets
 from autotune.trainer import Recipe
 from autotune.vision.preparing import common_size
 
-HEAD_STEPS, LEAST = 2500, 2
-"""Steps after which heads on frozen features hardly gain any more, and the fewest passes over the images."""
+HEAD_STEPS, LEAST, MOST = 2500, 2, 100
+"""Steps after which heads on frozen features hardly gain any more, and the fewest and the most passes over the images
+that are chosen for them."""
 WARM_STEPS, LONGEST = 24, 5.0
 """Steps in which the rates rise at least, and the most epochs for that. Adam's first steps are as long as the rate,
 however small the gradient: with 187 images and three steps of warm-up a network fell to chance and stayed there."""
 
 
-def tuning_presets(recipe: type[Recipe], profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
+def tuning_presets(
+    recipe: type[Recipe], profile: Profile, backbones: Sequence[Facts], device: str, given: Mapping[str, Scalar]
+) -> Presets:
     """Chooses batch size, how long rates rise, the head's own passes, and image size, for trainers that fine-tune.
+
+    Both lengths are epochs that stand for steps, and go by the batch size that the study fixes where it does: with a
+    larger one than would be chosen here, they come to about as many steps.
 
     Args:
         recipe: Has fields ``batch_size``, ``warmup_epochs``, ``head_epochs`` and ``img_size``; its defaults of the two
@@ -27,21 +33,31 @@ def tuning_presets(recipe: type[Recipe], profile: Profile, backbones: Sequence[F
         profile: The images; of several tasks, all of them together.
         backbones: The candidates.
         device: A torch device name.
+        given: What the study fixes.
     """
     train = max(1, training_images(profile))
-    batch = 32 if train < 3000 else 64 if device == "cpu" or train < 20000 else 128
-    fixed: dict[str, Scalar] = {"batch_size": batch}
-    reasons = [f"batch_size {batch}: {train:,} training images"]
-    rise = round(min(LONGEST, WARM_STEPS * batch / train), 1)
+    own = 32 if train < 3000 else 64 if device == "cpu" or train < 20000 else 128
+    own_steps, steps = (-(-train // size) for size in (own, batch_of(given, own)))
+    fixed: dict[str, Scalar] = {"batch_size": own}
+    reasons = [f"batch_size {own}: {train:,} training images"]
+    rise = round(min(LONGEST, WARM_STEPS / steps), 1)
     if rise > recipe.model_fields["warmup_epochs"].default:
         fixed["warmup_epochs"] = rise
-        reasons.append(f"warmup_epochs {rise:g}: the rates rise for {round(rise * train / batch)} steps")
-    passes = max(LEAST, round(HEAD_STEPS * batch / train))
-    if passes < recipe.model_fields["head_epochs"].default:
+        reasons.append(f"warmup_epochs {rise:g}: the rates rise for {round(rise * steps)} steps")
+    usual: int = recipe.model_fields["head_epochs"].default
+    wanted = min(HEAD_STEPS, usual * max(own_steps, steps))
+    passes = min(max(LEAST, round(wanted / steps)), max(MOST, usual))
+    if passes != usual:
         fixed["head_epochs"] = passes
-        reasons.append(f"head_epochs {passes}: about {HEAD_STEPS:,} steps fit a head")
+        reasons.append(f"head_epochs {passes}: {passes * steps:,} steps; about {HEAD_STEPS:,} fit a head")
     size = size_presets(profile, backbones, device)
     return Presets(fixed={**fixed, **size.fixed}, reasons=[*reasons, *size.reasons])
+
+
+def batch_of(given: Mapping[str, Scalar], own: int) -> int:
+    """The images of a step: what a study fixes as ``batch_size``, or else what a trainer chooses."""
+    size = given.get("batch_size", own)
+    return size if isinstance(size, int) else own
 
 
 def size_presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:

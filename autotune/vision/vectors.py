@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -22,17 +22,27 @@ class VectorFeed:
         vectors: float32 [N, D] on the device, or what gives its rows.
         targets: What they stand for, on the same device: classes int64 [N], or probabilities float32 [N, C].
         seed: The order derives from it.
+        order: Gives the places of each batch, int64 [B] on the CPU, for the number of an epoch and a batch size, e.g.
+            `autotune.vision.Images.order`; None draws every vector once an epoch.
     """
 
-    def __init__(self, vectors: torch.Tensor | Rows, targets: torch.Tensor, *, seed: int = 0) -> None:
-        self.vectors, self.targets, self.seed = vectors, targets, seed
+    def __init__(
+        self,
+        vectors: torch.Tensor | Rows,
+        targets: torch.Tensor,
+        *,
+        seed: int = 0,
+        order: Callable[[int, int], Sequence[torch.Tensor]] | None = None,
+    ) -> None:
+        self.vectors, self.targets, self.seed, self.order = vectors, targets, seed, order
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
         """See `autotune.vision.Feed.epoch`."""
-        drawn = shuffled(len(self), batch_size, self.seed, epoch)
+        own = self.order
+        drawn = shuffled(len(self), batch_size, self.seed, epoch) if own is None else own(epoch, batch_size)
         # All places at once: sent batch by batch, a GPU would be waited for at every step.
         sent = torch.split(torch.cat(list(drawn)).to(self.targets.device), [len(part) for part in drawn])
         for part, places in zip(drawn, sent, strict=True):

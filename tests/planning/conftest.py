@@ -89,7 +89,7 @@ class Acme(autotune.BackboneSource):
         return autotune.Weights(path=Path(f"/{name}"), digest=f"digest-{name}", source="hub")
 
 
-def presets(profile, backbones, device):
+def presets(profile, backbones, device, given):
     """Chooses two values."""
     return autotune.Presets(
         fixed={"img_size": 64, "batch_size": 16}, reasons=["img_size 64: small images", "batch_size 16: few images"]

@@ -154,6 +154,32 @@ def test_presets_that_the_trainer_refuses_are_its_plugins_mistake(images, runs, 
         make(images, found, runs)
 
 
+def test_presets_are_told_what_the_study_fixes(images, runs, make, net_recipe, guest_type):
+    """Single values and spaces of one value, in the fields' own types, also where candidates are chosen by them."""
+    told = []
+
+    def remembered(profile, backbones, device, given):
+        """Chooses nothing."""
+        told.append(dict(given))
+        return autotune.Presets(fixed={})
+
+    class Asked(guest_type):
+        @autotune.hookimpl
+        def autotune_trainers(self):
+            """Presets that keep what they are told."""
+            return [autotune.TrainerSpec(name="net", summary="", recipe=net_recipe, build=object, presets=remembered)]
+
+    found = Plugins()
+    for plugin in (policies, folders, Asked()):
+        found.register(plugin, "plugin-" + str(id(plugin)))
+    make(images, found, runs, "fixed.batch_size=256", "fixed.share=1", "space.opt.values=['sgd']")
+    for given in told:
+        assert given["batch_size"] == 256
+        assert type(given["share"]) is float
+    assert len(told) == 2
+    assert told[1]["opt"] == "sgd"
+
+
 def unreading(guest_type, net_recipe, answer):
     """Plugins with a trainer that does not read what the answer says."""
 

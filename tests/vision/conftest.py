@@ -12,6 +12,17 @@ import pytest
 import torch
 
 from autotune import Backbone, Facts, Preprocess, Split, Weights
+from autotune.vision import (
+    Average,
+    Placement,
+    Rates,
+    Schedule,
+    Trained,
+    freeze,
+    make_mix,
+    make_optimizer,
+    make_penalties,
+)
 
 
 class SmallNet(torch.nn.Module):
@@ -159,3 +170,77 @@ class TowerBackbone(SmallBackbone):
 def tower() -> TowerBackbone:
     """A backbone of five blocks."""
     return TowerBackbone()
+
+
+def make_training(
+    backbone: Backbone,
+    *,
+    unfreeze: int = 2,
+    lr: float = 0.01,
+    layer_decay: float = 0.9,
+    opt: Any = "adamw",
+    drop: float = 0.2,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+    l1: float = 0.0,
+    l2_sp: float = 0.0,
+    bn: str = "batch",
+    warmup_steps: int = 3,
+    kind: Any = None,
+    steps_per_epoch: int = 6,
+    epochs: int = 4,
+    device: str = "cpu",
+    notes: list[str] | None = None,
+) -> Trained:
+    """A small network for three classes, ready to train; with a kind of schedule there is no other warm-up."""
+    torch.manual_seed(0)
+    placement = Placement(device)
+    module = placement.module(backbone.build(3, drop=drop))
+    partition = freeze(module, backbone, unfreeze)
+    live = {n: t for n, t in module.state_dict(keep_vars=True).items() if n in partition.trained}
+    rates = Rates(
+        lr=lr, lr_blocks=lr, layer_decay=layer_decay, opt=opt, momentum=0.9, weight_decay=0.01, l1=l1, l2_sp=l2_sp
+    )
+    optimizer = make_optimizer(module, partition, rates)
+    schedule = Schedule(kind=kind, steps_per_epoch=steps_per_epoch, epochs=epochs, warmup=0.5) if kind else None
+    return Trained(
+        module=module,
+        partition=partition,
+        optimizer=optimizer,
+        average=Average(live, 6),
+        placement=placement,
+        smoothing=0.05,
+        mix=make_mix(mixup, cutmix, 3),
+        warmup_steps=warmup_steps,
+        schedule=schedule,
+        penalties=make_penalties(optimizer),
+        batch_statistics=bn == "batch",
+        note=(notes if notes is not None else []).append,
+        forward=module,
+    )
+
+
+@pytest.fixture
+def training() -> Callable[..., Trained]:
+    """Makes a small network ready to train: ``training(backbone, opt="sgd")``."""
+    return make_training
+
+
+class Hungry(torch.nn.Module):
+    """Asks for memory that no machine has when it is given more than a number of images."""
+
+    def __init__(self, inner: torch.nn.Module, most: int) -> None:
+        super().__init__()
+        self.inner, self.most = inner, most
+
+    def forward(self, x: torch.Tensor) -> Any:
+        """What is within."""
+        if len(x) > self.most:
+            torch.empty(2**60, dtype=torch.uint8, device=x.device)
+        return self.inner(x)
+
+
+@pytest.fixture
+def hungry() -> type[Hungry]:
+    """Makes a part of a network that needs too much memory for many images: ``hungry(inner, most=4)``."""
+    return Hungry

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import gc
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from autotune.vision import (
-    Average,
     Graphs,
     Images,
     Placement,
-    Rates,
-    Schedule,
-    Trained,
-    freeze,
-    make_mix,
-    make_optimizer,
-    make_penalties,
     train_epoch,
     train_step,
 )
@@ -31,43 +24,11 @@ CPU, GPU = Placement("cpu"), Placement("cuda:0")
 LONG = 10 * PAYS
 
 
-def training(
-    backbone,
-    *,
-    device="cpu",
-    opt="adamw",
-    lr=1 / 256,
-    drop=0.0,
-    kind=None,
-    mixup=0.0,
-    cutmix=0.0,
-    l1=0.0,
-    l2_sp=0.0,
-    bn="frozen",
-    notes=None,
-):
-    """A small network ready to train; rates that float32 holds exactly, unless there is a schedule."""
-    torch.manual_seed(0)
-    placement = Placement(device)
-    module = placement.module(backbone.build(3, drop=drop))
-    partition = freeze(module, backbone, 2)
-    live = {n: t for n, t in module.state_dict(keep_vars=True).items() if n in partition.trained}
-    rates = Rates(lr=lr, lr_blocks=lr, layer_decay=0.5, opt=opt, momentum=0.9, weight_decay=0.01, l1=l1, l2_sp=l2_sp)
-    optimizer = make_optimizer(module, partition, rates)
-    return Trained(
-        module=module,
-        partition=partition,
-        optimizer=optimizer,
-        average=Average(live, 6),
-        placement=placement,
-        smoothing=0.05,
-        mix=make_mix(mixup, cutmix, 3),
-        schedule=None if kind is None else Schedule(kind=kind, steps_per_epoch=7, epochs=6, warmup=0.5),
-        penalties=make_penalties(optimizer),
-        batch_statistics=bn == "batch",
-        note=(notes if notes is not None else []).append,
-        forward=module,
-    )
+@pytest.fixture
+def training(training):
+    """Rates that float32 holds exactly, unless there is a schedule, of seven steps an epoch for six epochs."""
+    how = {"lr": 1 / 256, "layer_decay": 0.5, "drop": 0.0, "bn": "frozen", "warmup_steps": 0}
+    return partial(training, **how, steps_per_epoch=7, epochs=6)
 
 
 def run(trained, images, epochs):
@@ -104,7 +65,7 @@ def differ(one, two):
         ("auto", GPU, 12, f"12 are left, and it pays from {PAYS} on"),
     ],
 )
-def test_what_speaks_against_them_is_said(backbone, wish, placement, steps, why):
+def test_what_speaks_against_them_is_said(training, backbone, wish, placement, steps, why):
     """The recipe, the device, or too few steps; a trial is told on a GPU only, where there was something to choose."""
     trained, notes = training(backbone), []
     with Graphs(wish, placement, notes.append) as graphs:
@@ -116,7 +77,7 @@ def test_what_speaks_against_them_is_said(backbone, wish, placement, steps, why)
     assert notes == ([f"steps are not captured as CUDA graphs: {why}"] if steps == 12 else [])
 
 
-def test_what_a_step_changes_must_be_the_same_in_every_step(backbone):
+def test_what_a_step_changes_must_be_the_same_in_every_step(training, backbone):
     """Neither rows of a head that take turns nor an optimiser with its state on the CPU are captured."""
     trained, graphs = training(backbone), Graphs("auto", GPU, print)
     trained.parts = {"head.weight@0": torch.zeros(1)}
@@ -152,7 +113,7 @@ class Replayed(Graphs):
 
 
 @pytest.mark.parametrize("how", [{}, {"mixup": 0.3, "cutmix": 1.0}, {"opt": "sgd", "kind": "cosine", "l2_sp": 0.5}])
-def test_around_the_graphs_everything_is_as_usual(backbone, split, preprocess, how):
+def test_around_the_graphs_everything_is_as_usual(training, backbone, split, preprocess, how):
     """Steps, rates, penalties and averages of a training whose steps are taken elsewhere equal those of any other."""
     images = Images(split, preprocess, CPU, seed=1)
     usual, elsewhere = (training(backbone, **how) for _ in range(2))
@@ -165,25 +126,11 @@ def test_around_the_graphs_everything_is_as_usual(backbone, split, preprocess, h
     assert usual.steps == elsewhere.steps == 35
 
 
-class Hungry(torch.nn.Module):
-    """Asks for memory that no machine has when it is given more than a number of images."""
-
-    def __init__(self, inner, most):
-        super().__init__()
-        self.inner, self.most = inner, most
-
-    def forward(self, x):
-        """What is within."""
-        if len(x) > self.most:
-            torch.empty(2**60, dtype=torch.uint8, device=x.device)
-        return self.inner(x)
-
-
-def test_memory_that_runs_out_ends_them_before_anything_is_halved(backbone):
+def test_memory_that_runs_out_ends_them_before_anything_is_halved(training, hungry, backbone):
     """What captured steps held is free first; only what does not fit then is computed in parts."""
     notes = []
     trained = training(backbone, notes=notes)
-    trained.module.low = Hungry(trained.module.low, most=8)
+    trained.module.low = hungry(trained.module.low, most=8)
     with Replayed("auto", GPU, notes.append) as graphs:
         graphs.begin(trained, LONG)
         train_mode(trained.module, trained.partition, batch_statistics=False)
@@ -218,7 +165,7 @@ def exact(monkeypatch):
     ],
 )
 @pytest.mark.usefixtures("exact")
-def test_graphs_train_the_same_weights(backbone, split, preprocess, how):
+def test_graphs_train_the_same_weights(training, backbone, split, preprocess, how):
     """Six epochs, most of their steps replayed, end in the weights, averages and moments of as many without."""
     images, notes = Images(split, preprocess, GPU, seed=1), []
     usual, replayed = (training(backbone, device="cuda:0", **how) for _ in range(2))
@@ -235,7 +182,7 @@ def test_graphs_train_the_same_weights(backbone, split, preprocess, how):
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("exact")
-def test_what_is_trained_may_change_between_graphs(backbone, split, preprocess):
+def test_what_is_trained_may_change_between_graphs(training, backbone, split, preprocess):
     """With fewer blocks trained from the third epoch on, the rest stays as it is, with graphs and without."""
     images = Images(split, preprocess, GPU, seed=1)
     found = []
@@ -255,7 +202,7 @@ def test_what_is_trained_may_change_between_graphs(backbone, split, preprocess):
 
 
 @pytest.mark.gpu
-def test_draws_stay_random_and_follow_the_seed(backbone):
+def test_draws_stay_random_and_follow_the_seed(training, backbone):
     """Replayed steps on one batch, with rates of zero, differ by their dropout; the same seed gives the same again."""
     trained = training(backbone, device="cuda:0", drop=0.5, lr=0.0)
     train_mode(trained.module, trained.partition, batch_statistics=False)
@@ -297,7 +244,7 @@ class Unwilling(torch.nn.Module):
     ("how", "why"), [("reads", "makes the GPU wait"), ("raises", "this network is not captured"), ("waits", "")]
 )
 @pytest.mark.usefixtures("exact")
-def test_what_cannot_be_captured_is_trained_as_usual(backbone, split, preprocess, how, why):
+def test_what_cannot_be_captured_is_trained_as_usual(training, backbone, split, preprocess, how, why):
     """The weights are those of a training without graphs, a line says why, and the next training has its graphs."""
     images, notes = Images(split, preprocess, GPU, seed=1), []
     usual, unwilling = (training(backbone, device="cuda:0") for _ in range(2))
@@ -322,7 +269,7 @@ def test_what_cannot_be_captured_is_trained_as_usual(backbone, split, preprocess
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("how", ["willing", "raises", "waits"])
-def test_nothing_is_kept_of_what_was_captured(backbone, how):
+def test_nothing_is_kept_of_what_was_captured(training, backbone, how):
     """Trainings with graphs, captured or not, leave no more memory taken after the third than after the second."""
 
     def train():

@@ -10,61 +10,15 @@ import torch
 from autotune.errors import Diverged, OutOfMemory
 from autotune.plugins import load_plugins
 from autotune.vision import (
-    Average,
     Images,
     Placement,
-    Rates,
-    Schedule,
-    Trained,
     averaged,
     capture,
     evaluate,
-    freeze,
-    make_mix,
-    make_optimizer,
-    make_penalties,
     restore,
     score,
     train_epoch,
 )
-
-
-def training(
-    backbone,
-    *,
-    unfreeze=2,
-    lr=0.01,
-    opt="adamw",
-    mixup=0.0,
-    cutmix=0.0,
-    notes=None,
-    kind=None,
-    l1=0.0,
-    l2_sp=0.0,
-    device="cpu",
-):
-    """A small network ready to train."""
-    torch.manual_seed(0)
-    placement = Placement(device)
-    module = placement.module(backbone.build(3, drop=0.2))
-    partition = freeze(module, backbone, unfreeze)
-    live = {n: t for n, t in module.state_dict(keep_vars=True).items() if n in partition.trained}
-    rates = Rates(lr=lr, lr_blocks=lr, layer_decay=0.9, opt=opt, momentum=0.9, weight_decay=0.01, l1=l1, l2_sp=l2_sp)
-    optimizer = make_optimizer(module, partition, rates)
-    return Trained(
-        module=module,
-        partition=partition,
-        optimizer=optimizer,
-        average=Average(live, 6),
-        placement=placement,
-        smoothing=0.05,
-        mix=make_mix(mixup, cutmix, 3),
-        warmup_steps=3,
-        schedule=None if kind is None else Schedule(kind=kind, steps_per_epoch=6, epochs=4, warmup=0.5),
-        penalties=make_penalties(optimizer),
-        note=(notes if notes is not None else []).append,
-        forward=module,
-    )
 
 
 def run(trained, images, epochs, keep_going=lambda: True):
@@ -73,7 +27,7 @@ def run(trained, images, epochs, keep_going=lambda: True):
 
 
 @pytest.mark.parametrize("opt", ["adamw", "sgd"])
-def test_training_learns(backbone, split, preprocess, opt):
+def test_training_learns(training, backbone, split, preprocess, opt):
     """Eight epochs on coloured images lift the averaged weights far above chance."""
     trained = training(backbone, opt=opt, lr=0.05 if opt == "sgd" else 0.01)
     images = Images(split, preprocess, Placement("cpu"), seed=1)
@@ -94,7 +48,7 @@ def test_training_learns(backbone, split, preprocess, opt):
     ],
 )
 @pytest.mark.parametrize("opt", ["adamw", "sgd"])
-def test_a_restored_training_goes_on_bit_for_bit(backbone, split, preprocess, opt, mix):
+def test_a_restored_training_goes_on_bit_for_bit(training, backbone, split, preprocess, opt, mix):
     """Two epochs, saved and restored into a new network, then two more, equal four without a break."""
     images = Images(split, preprocess, Placement("cpu"), seed=1)
     whole = training(backbone, opt=opt, **mix)
@@ -112,7 +66,7 @@ def test_a_restored_training_goes_on_bit_for_bit(backbone, split, preprocess, op
     assert all(torch.equal(one[n], two[n]) for n in one)
 
 
-def test_the_averaged_state_is_what_evaluation_saw(backbone, split, preprocess):
+def test_the_averaged_state_is_what_evaluation_saw(training, backbone, split, preprocess):
     """A network that loads the averaged tensors gives the probabilities that the training reported."""
     images = Images(split, preprocess, Placement("cpu"), seed=1)
     trained = training(backbone, unfreeze=1)
@@ -124,39 +78,27 @@ def test_the_averaged_state_is_what_evaluation_saw(backbone, split, preprocess):
     assert (evaluate(fresh, images, Placement("cpu")) == expected).all()
 
 
-def test_stopping_within_an_epoch(backbone, split, preprocess):
+def test_stopping_within_an_epoch(training, backbone, split, preprocess):
     """An epoch that is told to stop after two batches has seen their thirty images."""
     answers = iter([True, False])
     images = Images(split, preprocess, Placement("cpu"))
     assert run(training(backbone), images, [0], lambda: next(answers)) == [30]
 
 
-def test_a_loss_that_explodes_is_called_diverged(backbone, split, preprocess):
+def test_a_loss_that_explodes_is_called_diverged(training, backbone, split, preprocess):
     """An absurd rate ends in Diverged, which names epoch and rates, and not in a score."""
     trained = training(backbone, lr=1e30, opt="sgd")
     with pytest.raises(Diverged, match=r"the loss became .* in epoch 1.*1e\+30"):
         run(trained, Images(split, preprocess, Placement("cpu")), range(3))
 
 
-class Hungry(torch.nn.Module):
-    """Asks for memory that no machine has when it is given more than a number of images."""
-
-    def __init__(self, inner, most):
-        super().__init__()
-        self.inner, self.most = inner, most
-
-    def forward(self, x):
-        """Logits."""
-        if len(x) > self.most:
-            torch.empty(2**60, dtype=torch.uint8)
-        return self.inner(x)
-
-
-def test_out_of_memory_halves_the_micro_batches_until_they_fit_and_says_so(backbone, split, preprocess):
+def test_out_of_memory_halves_the_micro_batches_until_they_fit_and_says_so(
+    training, hungry, backbone, split, preprocess
+):
     """A batch that is too large is computed in parts from then on; the epoch is whole."""
     notes = []
     trained = training(backbone, notes=notes)
-    trained.module.low = Hungry(trained.module.low, most=4)
+    trained.module.low = hungry(trained.module.low, most=4)
     images = Images(split, preprocess, Placement("cpu"))
     assert run(trained, images, [0]) == [90]
     assert trained.micro == 4
@@ -166,16 +108,16 @@ def test_out_of_memory_halves_the_micro_batches_until_they_fit_and_says_so(backb
     ]
 
 
-def test_memory_for_no_image_is_a_failure_with_its_kind(backbone, split, preprocess):
+def test_memory_for_no_image_is_a_failure_with_its_kind(training, hungry, backbone, split, preprocess):
     """Where not even one image fits, the training ends in OutOfMemory."""
     trained = training(backbone)
-    trained.module.low = Hungry(trained.module.low, most=0)
+    trained.module.low = hungry(trained.module.low, most=0)
     with pytest.raises(OutOfMemory, match="with a single image") as caught:
         run(trained, Images(split, preprocess, Placement("cpu")), [0])
     assert caught.value.kind == "oom"
 
 
-def test_halved_batches_have_the_gradients_of_whole_ones(backbone):
+def test_halved_batches_have_the_gradients_of_whole_ones(training, backbone):
     """Without BatchNorm in training mode, micro-batches add up to the whole batch's gradients."""
     from autotune.vision.loop import _gradients
 
@@ -191,7 +133,7 @@ def test_halved_batches_have_the_gradients_of_whole_ones(backbone):
 
 
 @pytest.mark.parametrize("kind", [None, "cosine"])
-def test_the_optimiser_has_the_rate_of_its_step(backbone, split, preprocess, kind):
+def test_the_optimiser_has_the_rate_of_its_step(training, backbone, split, preprocess, kind):
     """After an epoch every group's rate is its peak times the factor of the last step that was taken."""
     trained = training(backbone, kind=kind)
     run(trained, Images(split, preprocess, Placement("cpu"), seed=1), [0, 1])
@@ -201,7 +143,7 @@ def test_the_optimiser_has_the_rate_of_its_step(backbone, split, preprocess, kin
         assert group["lr"] == pytest.approx(group["peak"] * expected)
 
 
-def test_probabilities_of_one_are_labels(backbone, split, preprocess):
+def test_probabilities_of_one_are_labels(training, backbone, split, preprocess):
     """Trained on labels written as probabilities, a network ends in the weights that the labels give."""
     found = []
     for soft in (None, np.eye(3, dtype=np.float32)[split.labels]):
@@ -211,7 +153,7 @@ def test_probabilities_of_one_are_labels(backbone, split, preprocess):
     assert all(torch.allclose(found[0][n], found[1][n], rtol=0, atol=1e-5) for n in found[0])
 
 
-def test_probabilities_are_learned_and_not_the_labels(backbone, split, preprocess):
+def test_probabilities_are_learned_and_not_the_labels(training, backbone, split, preprocess):
     """Where the probabilities say the next class, that is what the network learns to say."""
     soft = np.full((len(split), 3), 0.1, np.float32)
     soft[np.arange(len(split)), (split.labels + 1) % 3] = 0.8
@@ -227,7 +169,7 @@ def test_probabilities_are_learned_and_not_the_labels(backbone, split, preproces
 @pytest.mark.gpu
 @pytest.mark.parametrize("policy", ["none", "flip-crop", "trivial", "heavy", "augmix"])
 @pytest.mark.parametrize("how", [{}, {"mixup": 0.3, "cutmix": 1.0}, {"opt": "sgd", "kind": "cosine", "l2_sp": 0.5}])
-def test_no_step_waits_for_a_gpu(backbone, split, preprocess, policy, how):
+def test_no_step_waits_for_a_gpu(training, backbone, split, preprocess, policy, how):
     """An epoch of many steps makes the GPU be waited for as often as one of few: the steps themselves never do."""
     placement = Placement("cuda:0")
     trained = training(backbone, device="cuda:0", **how)

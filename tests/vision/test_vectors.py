@@ -47,6 +47,16 @@ def test_the_order_depends_on_seed_and_epoch(whole):
     assert order(1, 0) != order(2, 0)
 
 
+def test_another_order_is_followed(whole):
+    """Places that are given for an epoch and a batch size are what its batches hold, some of them more than once."""
+    targets = torch.arange(50)
+    feed = VectorFeed(whole, targets, order=lambda epoch, size: torch.split((targets * 3 + epoch) % 25, size))
+    batches = [places for _, places in feed.epoch(2, 20)]
+    assert torch.equal(torch.cat(batches), (targets * 3 + 2) % 25)
+    assert [len(places) for places in batches] == [20, 20, 10]
+    assert torch.equal(torch.cat([inputs for (inputs,), _ in feed.epoch(2, 20)]), whole[torch.cat(batches)])
+
+
 def test_read_or_held_is_the_same(whole, monkeypatch):
     """Rows that are read give the batches, the plain walk and the moments of the tensor that they are rows of."""
     monkeypatch.setattr(vectors, "CHUNK", 8)

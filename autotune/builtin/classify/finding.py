@@ -20,7 +20,7 @@ def find_lr(recipe: ClassifyRecipe, task: Task, run: Run) -> RateCurve:
 
     Where blocks are trained, the head is fitted first, as it is before a training: what blocks bear is another thing
     beneath a head that knows nothing. With a schedule all of its blocks are trained. A head that is trained by itself
-    reads features brought to a like scale, here as there.
+    reads features brought to a like scale, here as there, and draws small classes as often as its training does.
 
     Args:
         recipe: Resolved; what its rates are decides on their ratio only.
@@ -70,4 +70,4 @@ def _head_alone(fitting: Fitting, vectors: Vectors) -> tuple[Trained, Feed]:
         penalties=make_penalties(optimizer),
         forward=module,
     )
-    return trained, VectorFeed(vectors.train, head_labels(fitting), seed=fitting.run.seed)
+    return trained, VectorFeed(vectors.train, head_labels(fitting), order=fitting.train.order)

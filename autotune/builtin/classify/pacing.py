@@ -17,7 +17,7 @@ import torch
 from autotune import Run, Task
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import Graphs, evaluate, fingerprint, train_epoch
+from autotune.vision import Graphs, Placement, evaluate, fingerprint, train_epoch, without_graphs
 
 Inputs: TypeAlias = tuple[torch.Tensor, ...]
 
@@ -50,7 +50,8 @@ def pace(recipe: ClassifyRecipe, task: Task, run: Run) -> float:
     """Seconds for one epoch of a recipe, validation included, once it is known what the frozen part says.
 
     What was measured once on a machine holds for later studies of images of the same size, unless there were so few
-    that all of it was warming up.
+    that all of it was warming up. Steps that are replayed from CUDA graphs have a pace of their own: a training so
+    short that none is captured says nothing of a longer one.
     """
     path = run.cache / "paces" / f"{_key(recipe, task, run)}.json"
     known = _read(path)
@@ -67,10 +68,12 @@ def pace(recipe: ClassifyRecipe, task: Task, run: Run) -> float:
 
 
 def _key(recipe: ClassifyRecipe, task: Task, run: Run) -> str:
+    placement, steps = Placement(run.device), round(run.epochs * -(-len(task.train) // recipe.batch_size))
     return fingerprint(
         version=3,
         machine=platform.node(),
-        device=torch.cuda.get_device_name(run.device) if run.device.startswith("cuda") else run.device,
+        device=torch.cuda.get_device_name(run.device) if placement.is_cuda else run.device,
+        graphs=without_graphs(recipe.cuda_graphs, placement, steps) is None,
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         images=[task.profile.height[1], task.profile.width[1]],

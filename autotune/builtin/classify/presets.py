@@ -12,12 +12,12 @@ IMBALANCED = 2.0
 """Images of the largest class over those of the smallest from which on remedies are worth a look."""
 
 
-def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
+def presets(profile: Profile, backbones: Sequence[Facts], device: str, given: Mapping[str, Scalar]) -> Presets:
     """Chooses sizes and lengths as every fine-tuning does, and leaves out what does not suit the images.
 
     See `autotune.vision.tuning_presets`.
     """
-    common = tuning_presets(ClassifyRecipe, profile, backbones, device)
+    common = tuning_presets(ClassifyRecipe, profile, backbones, device, given)
     fixed: dict[str, Scalar] = {}
     reasons: list[str] = []
     if profile.imbalance < IMBALANCED:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotune import DataError, DataSource, Image, Item, Side, side_named
+from autotune import DataError, DataSource, Image, Item, Side, file_stamp, side_named
 from autotune.builtin.idx.files import read_idx
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ class IdxSource(DataSource):
 
     @cached_property
     def _stamps(self) -> dict[str, str]:
-        statuses = {pair.name: pair.images.stat() for pair in self.pairs}
-        return {name: f"{status.st_size}-{status.st_mtime_ns}" for name, status in statuses.items()}
+        return {pair.name: file_stamp(pair.images) for pair in self.pairs}
 
     @cached_property
     def _arrays(self) -> dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:

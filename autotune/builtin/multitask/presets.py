@@ -9,15 +9,16 @@ from autotune.builtin.multitask.recipe import MultitaskRecipe
 from autotune.vision import tuning_presets, unread_of_blocks
 
 
-def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
+def presets(profile: Profile, backbones: Sequence[Facts], device: str, given: Mapping[str, Scalar]) -> Presets:
     """Chooses sizes and lengths as every fine-tuning does; see `autotune.vision.tuning_presets`.
 
     Args:
         profile: All tasks' images together, the largest median for their size: no task's images lose detail.
         backbones: The candidates; the image size must suit all of them.
         device: A torch device name.
+        given: What the study fixes.
     """
-    return tuning_presets(MultitaskRecipe, profile, backbones, device)
+    return tuning_presets(MultitaskRecipe, profile, backbones, device, given)
 
 
 def unread(fixed: Mapping[str, Scalar]) -> set[str]:

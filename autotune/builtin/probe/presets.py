@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autotune import Facts, Presets, Profile, Scalar
-from autotune.vision import size_presets, training_images
+from autotune.vision import batch_of, size_presets, training_images
 
 READ = {
     "linear": {"lr", "weight_decay", "drop", "smoothing"},
@@ -19,19 +19,20 @@ STEPS = 100
 """Steps of an epoch, about: ten epochs of them fit a head on frozen features."""
 
 
-def presets(profile: Profile, backbones: Sequence[Facts], device: str) -> Presets:
+def presets(profile: Profile, backbones: Sequence[Facts], device: str, given: Mapping[str, Scalar]) -> Presets:
     """Chooses image size, batch size, and how often an epoch goes through the features.
 
     The frozen network's one pass is nearly all that a probe costs, and it grows with the images' area. The size must
-    suit every candidate; see `autotune.vision.common_size`.
+    suit every candidate; see `autotune.vision.common_size`. The passes go by the batch size that the study fixes, where
+    it does.
     """
     train = max(1, training_images(profile))
-    batch = 32 if train < 3000 else 64 if train < 20000 else 256
-    steps = -(-train // batch)
+    own = 32 if train < 3000 else 64 if train < 20000 else 256
+    steps = -(-train // batch_of(given, own))
     passes = max(1, round(STEPS / steps))
-    fixed: dict[str, str | int | float | bool] = {"batch_size": batch, "passes": passes}
+    fixed: dict[str, Scalar] = {"batch_size": own, "passes": passes}
     reasons = [
-        f"batch_size {batch}: {train:,} training images",
+        f"batch_size {own}: {train:,} training images",
         f"passes {passes}: {passes * steps:,} steps an epoch; about {10 * STEPS:,} in all fit a head",
     ]
     size = size_presets(profile, backbones, device)

@@ -17,7 +17,7 @@ _TRIED = 100
 _LISTED = 10
 
 
-class TableSource(autotune.DataSource):
+class TableSource(autotune.FileSource):
     """Image files that a table names, with their labels, sides and groups.
 
     The columns ``path`` and ``label`` are needed; ``split`` says train, val or test, or nothing; images of one
@@ -33,9 +33,8 @@ class TableSource(autotune.DataSource):
     """
 
     def __init__(self, path: Path, *, max_pixels: int | None = None) -> None:
+        super().__init__(path.parent, max_pixels=max_pixels)
         self.path = path
-        self.root = path.parent
-        self.max_pixels = max_pixels
         next(rows(path), None)
 
     def items(self) -> Iterator[autotune.Item]:
@@ -70,29 +69,6 @@ class TableSource(autotune.DataSource):
         self._check_files([(where, item.key) for where, item in list(seen.values())[:_TRIED]])
         for _, item in seen.values():
             yield item
-
-    def read(self, key: str) -> autotune.Image:
-        """Decodes a file as `autotune.read_image` does."""
-        return autotune.read_image(self.root / key, max_pixels=self.max_pixels)
-
-    def stamp(self, key: str) -> str:
-        """The file's size in bytes and its time of change in nanoseconds."""
-        try:
-            status = (self.root / key).stat()
-        except OSError as error:
-            raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
-        return f"{status.st_size}-{status.st_mtime_ns}"
-
-    def content(self, key: str) -> bytes:
-        """The file's bytes."""
-        try:
-            return (self.root / key).read_bytes()
-        except OSError as error:
-            raise autotune.DataError(f"{self.root / key}: {error.strerror}") from error
-
-    def notes(self) -> Sequence[str]:
-        """That colour profiles are ignored."""
-        return (autotune.PROFILES_NOTE,)
 
     def _item(self, row: Row) -> autotune.Item:
         place = f"{self.path}, {row.where}"

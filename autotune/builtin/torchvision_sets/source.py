@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -15,7 +14,18 @@ import torchvision
 from PIL.Image import Image as PillowImage
 from torchvision.datasets import DatasetFolder
 
-from autotune import DataError, DataSource, Image, Item, Side, UsageError, cache_folder, class_label, image_pixels
+from autotune import (
+    DataError,
+    DataSource,
+    Image,
+    Item,
+    Side,
+    UsageError,
+    cache_folder,
+    class_label,
+    file_stamp,
+    image_pixels,
+)
 
 _OPTION = re.compile(r":(?=[a-z_]+=)")
 _SPLITS: Mapping[str, Side] = {"train": "train", "trainval": "train", "val": "val", "valid": "val", "test": "test"}
@@ -79,11 +89,7 @@ class TorchvisionSource(DataSource):
         part = self.parts.get(name, (None, ()))[1]
         if isinstance(part, DatasetFolder):
             path = part.samples[int(number)][0]
-            try:
-                found = os.stat(path)
-            except OSError as error:
-                raise DataError(f"{path}: {error.strerror}") from error
-            return f"{path}-{found.st_size}-{found.st_mtime_ns}"
+            return f"{path}-{file_stamp(path)}"
         return f"{torchvision.__version__}-{len(part)}"
 
     @cached_property

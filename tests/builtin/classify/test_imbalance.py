@@ -13,6 +13,7 @@ from autotune.builtin.classify.many import fit_many
 from autotune.plugins import load_plugins
 from autotune.searching import prepare
 from autotune.testing import TrainerCase, TrainerSuite, tiny_data, tiny_folder
+from autotune.vision import ratefinder, train_step
 
 QUICK = {"img_size": 32, "batch_size": 16, "head_epochs": 2}
 REMEDIES = ("weights", "sampling", "logits")
@@ -134,6 +135,28 @@ def test_small_classes_are_found_more_often(tmp_path, remedy):
         val = one.data.task.val
         shares[name] = float(np.mean(model.predict([val.image(i) for i in range(len(val))])[:, 1:].sum(axis=1)))
     assert shares[remedy] > shares["none"] + 0.02
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1])
+def test_a_range_test_draws_as_the_training_does(tmp_path, monkeypatch, unfreeze):
+    """Its batches hold each class as often as the epochs of a training with balanced draws: here, equally often."""
+    seen = []
+
+    def counted(trained, inputs, targets):
+        seen.append(targets)
+        return train_step(trained, inputs, targets)
+
+    monkeypatch.setattr(ratefinder, "train_step", counted)
+    for remedy in ("none", "sampling"):
+        one = tiny(unfreeze=unfreeze, imbalance=remedy)
+        seen.clear()
+        curve = one.trainer().find_lr(one.recipe, one.data, one.run(tmp_path / remedy))
+        assert len(curve.rates) == len(seen) > 4
+        steps = -(-len(one.data.task.train) // QUICK["batch_size"])
+        drawn = torch.cat(seen[: steps * (len(seen) // steps)])
+        shares = torch.bincount(drawn) / len(drawn)
+        even = torch.full_like(shares, 1 / len(shares))
+        assert torch.allclose(shares, even, atol=0.03) is (remedy == "sampling")
 
 
 def test_only_lopsided_images_make_it_part_of_the_space(tmp_path, monkeypatch):

@@ -35,45 +35,71 @@ FIXED = Facts(name="timm/fixed", params=1, blocks=4, input_size=224, sizes="fixe
 )
 def test_the_size_follows_the_images_and_the_device(short, device, size):
     """Small images stay small, a CPU gets half of the pretraining's side, nothing exceeds it."""
-    chosen = presets(profile(short, 5000), [ANY], device)
+    chosen = presets(profile(short, 5000), [ANY], device, {})
     assert chosen.fixed["img_size"] == size
     assert any(str(size) in reason for reason in chosen.reasons)
 
 
 def test_a_fixed_size_is_respected():
     """A backbone that takes one size only gets it."""
-    assert presets(profile(28, 5000), [FIXED], "cpu").fixed["img_size"] == 224
+    assert presets(profile(28, 5000), [FIXED], "cpu", {}).fixed["img_size"] == 224
 
 
 def test_candidates_that_disagree_keep_their_own_sizes():
     """With no common size each recipe takes its backbone's own."""
-    assert "img_size" not in presets(profile(28, 5000), [ANY, FIXED], "cpu").fixed
+    assert "img_size" not in presets(profile(28, 5000), [ANY, FIXED], "cpu", {}).fixed
 
 
 def test_many_images_need_few_passes_for_the_head():
     """The head takes about 2,500 steps: 20 passes over few images, as the recipe says, and 3 over 50,000."""
-    assert "head_epochs" not in presets(profile(28, 5000), [ANY], "cpu").fixed
-    chosen = presets(profile(28, 50_000), [ANY], "cpu")
+    assert "head_epochs" not in presets(profile(28, 5000), [ANY], "cpu", {}).fixed
+    chosen = presets(profile(28, 50_000), [ANY], "cpu", {})
     assert chosen.fixed["head_epochs"] == 3
     assert any(reason.startswith("head_epochs 3") for reason in chosen.reasons)
-    assert presets(profile(28, 10_000_000), [ANY], "cpu").fixed["head_epochs"] == 2
+    assert presets(profile(28, 10_000_000), [ANY], "cpu", {}).fixed["head_epochs"] == 2
+
+
+def test_the_heads_passes_go_by_a_fixed_batch_size():
+    """As many steps as the chosen size makes, or 2,500; but no more than a hundred passes, since images cost too."""
+
+    def chosen(train: int, **given: int) -> object:
+        return presets(profile(28, train), [ANY], "cpu", given).fixed.get("head_epochs", 20)
+
+    assert chosen(50_000) == 3
+    assert chosen(50_000, batch_size=256) == 13
+    assert chosen(50_000, batch_size=16) == 2
+    assert chosen(2000) == 20  # 63 steps each, 1,260 in all
+    assert chosen(2000, batch_size=128) == 79  # 16 steps each
+    assert chosen(2000, batch_size=1024) == 100
+    assert chosen(2000, batch_size=16) == 20
+
+
+def test_the_warm_up_goes_by_a_fixed_batch_size():
+    """24 steps are 0.8 epochs of 30 small batches or 4 of 6 large ones; a batch holds no more images than there are."""
+    assert presets(profile(28, 960), [ANY], "cpu", {}).fixed["warmup_epochs"] == 0.8
+    large = presets(profile(28, 960), [ANY], "cpu", {"batch_size": 160})
+    assert large.fixed["warmup_epochs"] == 4
+    assert "warmup_epochs 4: the rates rise for 24 steps" in large.reasons
+    assert "warmup_epochs" not in presets(profile(28, 960), [ANY], "cpu", {"batch_size": 16}).fixed
+    whole = presets(profile(28, 192), [ANY], "cpu", {"batch_size": 4096})
+    assert "warmup_epochs 5: the rates rise for 5 steps" in whole.reasons
 
 
 def test_few_images_mean_a_long_warm_up():
     """The rates rise for about 24 steps, whatever an epoch has, but for five epochs at most."""
-    chosen = presets(profile(28, 192), [ANY], "cpu")
+    chosen = presets(profile(28, 192), [ANY], "cpu", {})
     assert chosen.fixed["warmup_epochs"] == 4
     assert "warmup_epochs 4: the rates rise for 24 steps" in chosen.reasons
-    assert presets(profile(28, 20), [ANY], "cpu").fixed["warmup_epochs"] == 5
-    assert "warmup_epochs" not in presets(profile(28, 5000), [ANY], "cpu").fixed
+    assert presets(profile(28, 20), [ANY], "cpu", {}).fixed["warmup_epochs"] == 5
+    assert "warmup_epochs" not in presets(profile(28, 5000), [ANY], "cpu", {}).fixed
 
 
 def test_remedies_for_imbalance_are_searched_only_where_there_is_any():
     """Below twice as many images in one class as in another, the space stays what it was; either way it is said."""
-    even = presets(lopsided(199), [ANY], "cpu")
+    even = presets(lopsided(199), [ANY], "cpu", {})
     assert even.fixed["imbalance"] == "none"
     assert "imbalance none: no class has twice the training images of another" in even.reasons
-    uneven = presets(lopsided(200), [ANY], "cpu")
+    uneven = presets(lopsided(200), [ANY], "cpu", {})
     assert "imbalance" not in uneven.fixed
     assert "imbalance is searched: one class has 2.0 times the training images of another" in uneven.reasons
 
@@ -82,15 +108,15 @@ def test_only_training_images_make_classes_unequal():
     """A test folder of equal classes hides nothing of those in train, and an uneven one means nothing."""
     equal = {"a": 1000, "b": 1000}
     hidden = replace(profile(64, 2000), counts=equal, train_counts={"a": 300, "b": 15})
-    assert "imbalance" not in presets(hidden, [ANY], "cpu").fixed
+    assert "imbalance" not in presets(hidden, [ANY], "cpu", {}).fixed
     even = replace(lopsided(900), train_counts={"a": 300, "b": 300})
-    assert presets(even, [ANY], "cpu").fixed["imbalance"] == "none"
+    assert presets(even, [ANY], "cpu", {}).fixed["imbalance"] == "none"
 
 
 def test_few_images_mean_small_batches():
     """A thousand images make batches of 32, a hundred thousand on a GPU batches of 128."""
-    assert presets(profile(64, 1000), [ANY], "cpu").fixed["batch_size"] == 32
-    assert presets(profile(64, 100000), [ANY], "cuda:0").fixed["batch_size"] == 128
+    assert presets(profile(64, 1000), [ANY], "cpu", {}).fixed["batch_size"] == 32
+    assert presets(profile(64, 100000), [ANY], "cuda:0", {}).fixed["batch_size"] == 128
 
 
 BLOCKS = {"lr_blocks", "layer_decay", "bn", "drop_path"}

@@ -136,6 +136,15 @@ def test_a_label_beyond_the_classes_is_an_error(tmp_path: Path) -> None:
         list(IdxSource(tmp_path, ("a", "b")).items())
 
 
+def test_a_file_that_vanishes_before_it_is_looked_at_is_named(tmp_path: Path) -> None:
+    """The error says which, as those of folders do."""
+    pair(tmp_path, "train-")
+    source = open_idx(f"idx:{tmp_path}")
+    (tmp_path / "train-images-idx3-ubyte").unlink()
+    with pytest.raises(autotune.DataError, match="train-images-idx3-ubyte: No such file"):
+        source.stamp("train/000000")
+
+
 def test_the_stamp_is_the_files(tmp_path: Path) -> None:
     """It changes with the file of images."""
     pair(tmp_path, "train-")

@@ -284,10 +284,10 @@ def test_presets_are_those_of_every_fine_tuning():
     """Few images of all tasks together get the batches, the long warm-up and the passes that ``classify`` chooses."""
     facts = load_plugins().backbone_source("timm").backbone("test_resnet").facts
     few = dataclasses.replace(tiny_data().task.profile, sides={"train": 192})
-    chosen = presets(few, [facts], "cpu")
+    chosen = presets(few, [facts], "cpu", {})
     assert chosen.fixed["warmup_epochs"] == 4
     assert "warmup_epochs 4: the rates rise for 24 steps" in chosen.reasons
-    single = SINGLE.presets(few, [facts], "cpu").fixed
+    single = SINGLE.presets(few, [facts], "cpu", {}).fixed
     assert dict(chosen.fixed) == {name: single[name] for name in chosen.fixed}
 
 
@@ -311,9 +311,9 @@ def test_presets_go_by_all_tasks_together():
     facts = load_plugins().backbone_source("timm").backbone("test_resnet").facts
     small, large = (tiny_data(size=size).task.profile for size in (16, 48))
     profiles = [small, dataclasses.replace(large, sides={"train": 9000, "val": 1000})]
-    chosen = presets(together(profiles), [facts], "cpu").fixed
+    chosen = presets(together(profiles), [facts], "cpu", {}).fixed
     assert chosen["batch_size"] == 64
     assert chosen["head_epochs"] < 20
-    alone = presets(profiles[0], [facts], "cpu").fixed
+    alone = presets(profiles[0], [facts], "cpu", {}).fixed
     assert alone["batch_size"] == 32
     assert chosen["img_size"] >= alone["img_size"]
