@@ -92,8 +92,6 @@ class Graphs:
             return f"there are no CUDA graphs on {self.placement.device}"
         if torch.version.hip is not None:
             return "they were not tried with ROCm"
-        if trained.parts:
-            return "whose turn it is decides what a step changes"
         unfused = [group for group in trained.optimizer.param_groups if not group.get("fused")]
         if unfused:
             return f"{type(trained.optimizer).__name__} is not fused, and may keep its state on the CPU"
