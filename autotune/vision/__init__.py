@@ -89,9 +89,8 @@ if TYPE_CHECKING:
     from autotune.vision.state import averaged as averaged, capture as capture, restore as restore
     from autotune.vision.statistics import refresh_statistics as refresh_statistics
     from autotune.vision.tasks import (
+        TaskFeed as TaskFeed,
         TaskLoss as TaskLoss,
-        TaskRows as TaskRows,
-        Turns as Turns,
         task_columns as task_columns,
     )
     from autotune.vision.unfreezing import Openings as Openings, at_most as at_most, check_openings as check_openings
@@ -134,7 +133,7 @@ _HOMES = {
     "seeds": "derive",
     "state": "averaged capture restore",
     "statistics": "refresh_statistics",
-    "tasks": "TaskLoss TaskRows Turns task_columns",
+    "tasks": "TaskFeed TaskLoss task_columns",
     "unfreezing": "Openings at_most check_openings",
     "vectors": "VectorFeed moments standard",
 }

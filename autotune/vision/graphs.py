@@ -106,8 +106,6 @@ class Graphs:
         reason = without_graphs(self.wish, self.placement, steps)
         if reason is not None:
             return reason
-        if trained.parts:
-            return "whose turn it is decides what a step changes"
         unfused = [group for group in trained.optimizer.param_groups if not group.get("fused")]
         if unfused:
             return f"{type(trained.optimizer).__name__} is not fused, and may keep its state on the CPU"

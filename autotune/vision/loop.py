@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -55,7 +55,6 @@ class Trained:
         micro: Images whose gradients are computed at once; None takes the whole batch.
         note: Keeps a line with the trial.
         forward: Logits from what the feed yields: the module, or its trained part above a boundary.
-        parts: Parts of trained tensors that the optimiser has in their place, by name.
         graphs: Takes the steps, or None: they are taken as usual.
     """
 
@@ -75,7 +74,6 @@ class Trained:
     batch_statistics: bool = True
     steps: int = 0
     micro: int | None = None
-    parts: Mapping[str, torch.Tensor] = field(default_factory=dict)
     graphs: Steps | None = None
     loss_sum: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
 

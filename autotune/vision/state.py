@@ -56,4 +56,4 @@ def averaged(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def _names(trained: Trained) -> dict[int, str]:
-    return {id(tensor): name for name, tensor in (*trained.average.live.items(), *trained.parts.items())}
+    return {id(tensor): name for name, tensor in trained.average.live.items()}

@@ -4,7 +4,8 @@
     python studies/strategies/whole.py teacher tasks    # some of it
 
 Everything is measured on the images of `run.py`, with its base recipe where one recipe is trained. Related images are
-drawn from Fashion-MNIST's other test images. What was measured is kept in WORK/whole-N-SIZE.json.
+drawn from Fashion-MNIST's other test images. What was measured is kept in WORK/whole-N-SIZE.json, each measure of a
+seed as soon as it is there, and searches that were cut off go on, so that the same command again does what is missing.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ import autotune
 
 EPOCHS, TRIALS = 20, 12
 FEW_TRIALS = 3
-"""Of a search that is to profit from past studies, which have TRIALS each."""
-PAST, PAST_CLASSES, PAST_IMAGES = 4, 5, 40
+"""Of a search that is to profit from what is known of its candidates or from past studies."""
+PAST, PAST_CLASSES, PAST_IMAGES = 3, 5, 40
 """Past studies, the classes of each, and the images of a class, of which 70 % are trained on."""
+PAST_EPOCHS, PAST_TRIALS = 12, 10
+"""Of each past study. The first trial is a batch of heads; the next four are known recipes, and the others sampled."""
 GROUPS: Mapping[str, Sequence[str]] = {
     "top": ("t-shirt", "pullover", "dress", "coat", "shirt"),
     "shoe": ("sandal", "sneaker", "ankle boot"),
@@ -44,6 +47,8 @@ ONE_FOR_ALL = (
     "bn", "warmup_epochs",
 )  # fmt: skip
 """What the recipes of one task and of several have in common."""
+SHARING: Mapping[str, Any] = {"weighting": "fixed", "task_weight": 1.0, "balance": 0.5}
+"""How tasks share: the defaults, which a study of one trial would not try first."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ def teacher(place: Place) -> dict[str, Any]:
 def tasks(place: Place) -> dict[str, Any]:
     """The base recipe alone, and beside a larger task whose classes are groups of the same classes."""
     large = related(place.work / f"groups-{place.seed}", GROUPS, PER_GROUP, place.seed)
-    shared = {key: run.BASE[key] for key in ONE_FOR_ALL}
+    shared = {key: run.BASE[key] for key in ONE_FOR_ALL} | SHARING
     both = place.search("both", [place.images, large], trainer="multitask", fixed=shared, trials=1)
     return {"before": tested(place.one_recipe("alone")), "both": tested(both, task=place.images.name)}
 
@@ -134,16 +139,17 @@ def past(place: Place) -> dict[str, Any]:
             PAST_IMAGES,
             10 * place.seed + number,
         )
-        place.search(images.name, images, runs=old, trials=TRIALS)
+        place.search(images.name, images, runs=old, trials=PAST_TRIALS, epochs=PAST_EPOCHS)
     new = place.search("learned", trials=FEW_TRIALS, learn_from=str(old))
-    return {"before": tested(place.search("unlearned", trials=FEW_TRIALS)), "learned": tested(new)}
+    before = tested(place.search("unlearned", trials=FEW_TRIALS))
+    return {"before": before, "learned": tested(new), "why": new.config["made"]["reasons"]}
 
 
 def screen(place: Place) -> dict[str, Any]:
     """Three candidates and few trials, unscreened and screened."""
     plain = place.search("unscreened", backbones=list(LITES), screen=False, trials=FEW_TRIALS)
     chosen = place.search("screened", backbones=list(LITES), trials=FEW_TRIALS)
-    return {"before": tested(plain), "screened": tested(chosen)}
+    return {"before": tested(plain), "screened": tested(chosen), "why": chosen.config["made"]["reasons"]}
 
 
 MEASURES: Mapping[str, Callable[[Place], dict[str, Any]]] = {
@@ -201,7 +207,9 @@ def main() -> None:
             for one in as_completed([pool.submit(measure, name, p) for p in places if (name, p.seed) not in done]):
                 results.append(one.result())
                 print(results[-1], flush=True)
-                path.write_text(json.dumps(results, indent=1) + "\n")
+                half = path.with_suffix(".half")
+                half.write_text(json.dumps(results, indent=1) + "\n")
+                half.replace(path)
     results.sort(key=lambda r: (list(MEASURES).index(r["measure"]), r["seed"]))
     print(table(results))
 

@@ -1,12 +1,12 @@
-"""Several tasks on one network: whose turn it is, and what each sample's loss is."""
+"""Several tasks on one network: how much each has of a batch, and what each sample's loss is."""
 
 from __future__ import annotations
 
-import math
 from itertools import islice
 
 import pytest
 import torch
+from hypothesis import given, strategies as st
 from torch.nn import functional
 
 from autotune.vision import (
@@ -15,9 +15,8 @@ from autotune.vision import (
     Cuts,
     Images,
     Placement,
+    TaskFeed,
     TaskLoss,
-    TaskRows,
-    Turns,
     freeze,
     task_columns,
 )
@@ -34,30 +33,36 @@ def test_columns_stand_side_by_side():
 
 
 @pytest.mark.parametrize(
-    ("batches", "balance", "wanted"),
+    ("sizes", "batch_size", "balance", "wanted"),
     [
-        ([7], 0.0, [7]),
-        ([7], 0.5, [7]),
-        ([90, 10], 1.0, [90, 10]),
-        ([90, 10], 0.0, [50, 50]),
-        ([90, 10], 0.5, [75, 25]),
-        ([3, 2, 2], 0.0, [3, 2, 2]),
-        ([1, 1, 200], 0.0, [67, 67, 68]),
-        ([313, 4, 11], 1.0, [313, 4, 11]),
+        ([7], 32, 0.0, [32]),
+        ([7], 1, 0.5, [1]),
+        ([1400, 200], 32, 1.0, [28, 4]),
+        ([1400, 200], 32, 0.0, [16, 16]),
+        ([900, 100], 32, 0.5, [24, 8]),
+        ([313, 4, 11], 16, 1.0, [14, 1, 1]),
+        ([3, 2, 2], 7, 1.0, [3, 2, 2]),
+        ([60_000, 20], 64, 1.0, [63, 1]),
+        ([5, 5, 5, 5], 2, 1.0, [1, 1, 1, 1]),
     ],
 )
-def test_balance_shares_out_the_batches_of_an_epoch(batches, balance, wanted):
-    """One pass each at 1, all alike at 0, in between by the exponent; the sum is that of one pass over all."""
-    found = shared_out(batches, balance)
-    assert sum(found) == sum(batches)
-    assert sorted(found) == sorted(wanted)
-    assert all(abs(one - other) <= 1 for one, other in zip(found, wanted, strict=True))
+def test_balance_shares_out_a_batch(sizes, batch_size, balance, wanted):
+    """In proportion at 1, all alike at 0, in between by the exponent; and one image of each task at least."""
+    assert shared_out(sizes, batch_size, balance) == wanted
 
 
-@pytest.mark.parametrize("balance", [0.0, 0.2, 0.5, 0.9, 1.0])
-def test_every_task_gets_a_batch(balance):
-    """However small a task is beside the others, it is not left out."""
-    assert min(shared_out([1, 1, 1, 5000], balance)) >= 1
+@given(
+    st.lists(st.integers(1, 100_000), min_size=1, max_size=6),
+    st.integers(1, 128),
+    st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+)
+def test_no_task_is_left_out(sizes, batch_size, balance):
+    """A batch is as large as was asked, every task is in it; larger ones have no fewer images, or all are alike."""
+    found = shared_out(sizes, batch_size, balance)
+    assert sum(found) == max(batch_size, len(sizes))
+    assert min(found) >= 1
+    assert balance == 0 or [one for _, one in sorted(zip(sizes, found, strict=True))] == sorted(found)
+    assert balance > 0 or max(found) - min(found) <= 1
 
 
 @pytest.fixture
@@ -67,65 +72,82 @@ def sides(coloured, preprocess):
     return [Images(large, preprocess, CPU, seed=4), Images(small, preprocess, CPU, seed=5)]
 
 
-def turns(sides, balance, classes=(3, 2)):
-    """The sides in turn."""
-    return Turns(sides, classes[: len(sides)], balance=balance, seed=9)
+def together(sides, balance, classes=(3, 2)):
+    """The sides as one feed."""
+    return TaskFeed(sides, classes[: len(sides)], balance=balance)
 
 
 def test_one_task_is_the_task_itself(sides):
     """With one task an epoch has the very batches, in the order of the side's own epoch."""
-    alone = turns(sides[:1], 0.3)
+    alone = together(sides[:1], 0.3)
     for epoch in range(3):
         pairs = zip(alone.epoch(epoch, 16), sides[0].epoch(epoch, 16), strict=True)
         for ((one,), labels), ((other,), targets) in pairs:
             assert torch.equal(one, other)
             assert torch.equal(labels, targets)
         assert alone.images(epoch, 16) == 90
+    assert (alone.steps(16), alone.shares(16)) == (6, [15.0])
 
 
 def test_in_proportion_every_image_comes_once_an_epoch(sides):
-    """With balance 1 an epoch is one pass over every task, mixed; labels tell the task."""
-    both = turns(sides, 1.0)
+    """With balance 1 an epoch is one pass over every task; labels tell the task."""
+    both = together(sides, 1.0)
     for epoch in range(2):
         labels = torch.cat([targets for _, targets in both.epoch(epoch, 16)])
         expected = torch.cat([sides[0].targets, sides[1].targets + 3])
         assert torch.equal(labels.sort().values, expected.sort().values)
         assert both.images(epoch, 16) == len(labels) == len(both) == 110
-    orders = {tuple(int(targets[0]) >= 3 for _, targets in both.epoch(epoch, 16)) for epoch in range(6)}
-    assert len(orders) > 1
 
 
-def test_batches_hold_one_task_each(sides):
-    """No batch mixes tasks, so that BatchNorm sees one task at a time."""
-    for _, targets in turns(sides, 0.5).epoch(0, 16):
-        assert bool((targets < 3).all()) or bool((targets >= 3).all())
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_every_batch_has_images_of_every_task(sides, balance):
+    """Each step sees all tasks, with as many images of each as on average, give or take less than one."""
+    both = together(sides, balance)
+    batches = list(both.epoch(0, 16))
+    assert len(batches) == both.steps(16) == 7
+    for (images,), targets in batches:
+        own = [int((targets < 3).sum()), int((targets >= 3).sum())]
+        assert all(abs(found - share) < 1 for found, share in zip(own, both.shares(16), strict=True))
+        assert len(images) == len(targets)
+        assert images.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.5])
 def test_tasks_walk_through_their_own_passes_over_epochs(sides, balance):
     """From epoch to epoch each task goes on where it was, in the middle of a pass or in the next; none is skipped."""
-    both = turns(sides, balance)
+    both = together(sides, balance)
     found = [[], []]
     for epoch in range(4):
         seen = 0
         for (images,), targets in both.epoch(epoch, 16):
-            found[int(targets[0] >= 3)].append(images)
+            for own, mask in zip(found, (targets < 3, targets >= 3), strict=True):
+                own.append(images[mask])
             seen += len(targets)
         assert both.images(epoch, 16) == seen
-    for side, batches in zip(sides, found, strict=True):
-        endless = (batch for epoch in range(100) for (batch,), _ in side.epoch(epoch, 16))
+    for side, batches, most in zip(sides, found, shared_out([90, 20], 16, balance), strict=True):
+        endless = (batch for epoch in range(100) for (batch,), _ in side.epoch(epoch, most))
         own = list(islice(endless, len(batches)))
         assert all(torch.equal(one, other) for one, other in zip(batches, own, strict=True))
-    assert len(found[0]) + len(found[1]) == 4 * 8
+    assert len(found[0]) == len(found[1]) == 4 * 7
+
+
+def test_the_average_share_is_told(sides):
+    """Over whole passes a task has as many images of a batch as is said: batches differ by one."""
+    both = together(sides, 0.5)
+    for most, share, side in zip(shared_out([90, 20], 16, 0.5), both.shares(16), sides, strict=True):
+        sizes = [len(targets) for _, targets in side.epoch(0, most)]
+        assert share == pytest.approx(sum(sizes) / len(sizes))
 
 
 def test_where_a_task_stands_follows_from_the_epoch(sides):
     """An epoch asked for by itself is the one that comes after the others: nothing but its number decides."""
-    walked = turns(sides, 0.5)
+    walked = together(sides, 0.5)
     for epoch in range(3):
-        last = [targets for _, targets in walked.epoch(epoch, 16)]
-    fresh = [targets for _, targets in turns(sides, 0.5).epoch(2, 16)]
-    assert all(torch.equal(one, other) for one, other in zip(last, fresh, strict=True))
+        last = list(walked.epoch(epoch, 16))
+    fresh = list(together(sides, 0.5).epoch(2, 16))
+    for ((one,), labels), ((other,), targets) in zip(last, fresh, strict=True):
+        assert torch.equal(one, other)
+        assert torch.equal(labels, targets)
 
 
 def test_a_pass_may_begin_in_its_middle(sides, backbone, preprocess, tmp_path):
@@ -157,8 +179,8 @@ def test_the_epoch_ends_where_the_host_says_stop(sides):
         def epoch(self, epoch, batch_size, *, start=0):
             return iter(())
 
-    seen = [targets for _, targets in turns([sides[0], Silent()], 0.5).epoch(0, 16)]
-    assert all(bool((targets < 3).all()) for targets in seen)
+    for both in ([sides[0], Silent()], [Silent(), sides[1]]):
+        assert list(together(both, 0.5).epoch(0, 16)) == []
 
 
 def batch(columns=5, count=12, first=0, classes=5, seed=0):
@@ -167,10 +189,17 @@ def batch(columns=5, count=12, first=0, classes=5, seed=0):
     return torch.randn(count, columns, requires_grad=True), torch.randint(first, first + classes, (count,))
 
 
+def both(seed=0):
+    """Logits and labels of a batch of eight samples of a task with three classes and four of one with two."""
+    torch.manual_seed(seed)
+    labels = torch.cat([torch.randint(0, 3, (8,)), torch.randint(3, 5, (4,))])
+    return torch.randn(12, 5, requires_grad=True), labels
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_a_loss_within_a_task_is_the_cross_entropy_of_its_columns(smoothing):
     """For each task the loss is that of its own columns alone, and only these get gradients."""
-    loss = TaskLoss([3, 2], CPU, smoothing=smoothing, weights=[1.0, 1.0])
+    loss = TaskLoss([3, 2], CPU, shares=[1, 1], smoothing=smoothing, weights=[0.5, 0.5])
     for first, classes in ((0, 3), (3, 2)):
         logits, labels = batch(first=first, classes=classes)
         own = logits.detach()[:, first : first + classes].clone().requires_grad_()
@@ -187,84 +216,64 @@ def test_a_loss_within_a_task_is_the_cross_entropy_of_its_columns(smoothing):
 def test_one_task_has_the_plain_cross_entropy():
     """With one task of all columns the loss is that of a single task."""
     logits, labels = batch()
-    loss = TaskLoss([5], CPU, smoothing=0.1, weights=[1.0])
+    loss = TaskLoss([5], CPU, shares=[15.5], smoothing=0.1, weights=[1.0])
     assert torch.allclose(
         loss(logits, labels), functional.cross_entropy(logits, labels, label_smoothing=0.1), atol=1e-6
     )
 
 
-def test_a_batch_of_several_tasks_is_the_sum_of_its_parts():
-    """Samples of different tasks in one batch count as in batches of their own, each by its task's weight."""
-    loss = TaskLoss([3, 2], CPU, smoothing=0.1, weights=[0.5, 1.5])
+def test_the_loss_is_the_sum_of_the_tasks_own():
+    """Each task counts by its weight and not by its samples, and its logits get the gradients of its own mean."""
+    loss = TaskLoss([3, 2], CPU, shares=[8, 4], smoothing=0.1, weights=[0.5, 1.5])
     logits, labels = batch(count=8, classes=3)
     more, others = batch(count=4, first=3, classes=2, seed=1)
-    together = loss(torch.cat([logits, more]), torch.cat([labels, others]))
-    plain = TaskLoss([3, 2], CPU, smoothing=0.1, weights=[1.0, 1.0])
-    expected = (8 * 0.5 * plain(logits, labels) + 4 * 1.5 * plain(more, others)) / 12
-    assert torch.allclose(together, expected, atol=1e-6)
+    found = loss(torch.cat([logits, more]), torch.cat([labels, others]))
+    found.backward()
+    expected = 0.0
+    for rows, targets, own, weight in ((logits, labels, slice(0, 3), 0.5), (more, others, slice(3, 5), 1.5)):
+        alone = rows.detach()[:, own].clone().requires_grad_()
+        mean = functional.cross_entropy(alone, targets - own.start, label_smoothing=0.1)
+        expected += weight * mean
+        (weight * mean).backward()
+        torch.testing.assert_close(rows.grad[:, own], alone.grad)
+    torch.testing.assert_close(found, expected)
     assert loss.weights() == [0.5, 1.5]
+
+
+@pytest.mark.parametrize("weights", [[0.5, 1.5], None])
+def test_parts_of_a_batch_add_up(weights):
+    """The gradients of micro-batches, one of a single task and one of both, are those of the batch."""
+    loss = TaskLoss([3, 2], CPU, shares=[8, 4], smoothing=0.1, weights=weights)
+    logits, labels = both()
+    (whole,) = torch.autograd.grad(loss(logits, labels), logits)
+    (first,) = torch.autograd.grad(loss(logits[:5], labels[:5]) * 5 / 12, logits)
+    (second,) = torch.autograd.grad(loss(logits[5:], labels[5:]) * 7 / 12, logits)
+    torch.testing.assert_close(first + second, whole)
 
 
 def test_uncertainty_begins_as_equal_weights():
     """At a variance of 1 the learned weighting has the loss and the gradients of weights of 1."""
-    learned = TaskLoss([3, 2], CPU, smoothing=0.1, weights=None)
-    logits, labels = batch(classes=3)
+    learned = TaskLoss([3, 2], CPU, shares=[8, 4], smoothing=0.1, weights=None)
+    logits, labels = both()
     fixed = logits.detach().clone().requires_grad_()
-    found, expected = learned(logits, labels), TaskLoss([3, 2], CPU, smoothing=0.1, weights=[1.0, 1.0])(fixed, labels)
+    given = TaskLoss([3, 2], CPU, shares=[8, 4], smoothing=0.1, weights=[1.0, 1.0])
+    found, expected = learned(logits, labels), given(fixed, labels)
     found.backward()
     expected.backward()
     assert torch.allclose(found, expected)
     assert torch.allclose(logits.grad, fixed.grad)
     assert learned.weights() == [1.0, 1.0]
-    assert learned.log_variances.grad[1] == 0
 
 
 def test_uncertainty_ends_where_the_paper_says():
     """Learned alone, a task's weight becomes half the inverse of its loss: a harder task counts less."""
-    loss = TaskLoss([3, 2], CPU, smoothing=0.0, weights=None)
-    rows = [batch(classes=3), batch(first=3, classes=2, seed=1)]
+    loss = TaskLoss([3, 2], CPU, shares=[8, 4], smoothing=0.0, weights=None)
+    logits, labels = both()
     optimizer = torch.optim.Adam([loss.log_variances], lr=0.05)
-    for step in range(800):
-        logits, labels = rows[step % 2]
+    for _ in range(400):
         optimizer.zero_grad()
         loss(logits.detach(), labels).backward()
         optimizer.step()
-    plain = TaskLoss([3, 2], CPU, smoothing=0.0, weights=[1.0, 1.0])
-    for weight, (logits, labels) in zip(loss.weights(), rows, strict=True):
-        assert weight == pytest.approx(1 / (2 * float(plain(logits.detach(), labels))), rel=0.05)
-    assert all(map(math.isfinite, loss.weights()))
-
-
-def test_only_the_rows_whose_turn_it_is_get_gradients():
-    """Without a turn every task's rows move, in a turn that task's alone; once closed, the head has its own again."""
-    torch.manual_seed(0)
-    head = torch.nn.Linear(4, 5)
-    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1, weight_decay=0.1)
-    rows = TaskRows(optimizer, dict(head.named_parameters()), [3, 2])
-    assert list(rows.parts) == ["weight@0", "weight@1", "bias@0", "bias@1"]
-    assert {id(p) for group in optimizer.param_groups for p in group["params"]} == set(map(id, rows.parts.values()))
-    for turn, moves in ((None, (True, True)), (0, (True, False)), (1, (False, True))):
-        before = head.weight.detach().clone()
-        if turn is not None:
-            rows.take_turn(turn)
-        head(torch.ones(2, 4)).sum().backward()
-        assert head.weight.grad is None
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        moved = (head.weight != before).any(dim=1).tolist()
-        assert moved == [moves[0]] * 3 + [moves[1]] * 2
-    rows.close()
-    head(torch.ones(2, 4)).sum().backward()
-    assert head.weight.grad is not None
-    assert all(part.grad is None for part in rows.parts.values())
-
-
-def test_turns_say_whose_batch_comes(sides):
-    """What is told before each batch is the task that its labels are of."""
-    told = []
-    feed = Turns(sides, (3, 2), balance=0.5, seed=9, told=told.append)
-    firsts = torch.tensor(feed.firsts)
-    for _, labels in feed.epoch(0, 4):
-        assert int((labels.min() >= firsts).sum()) - 1 == told[-1]
-    assert len(told) == sum(feed.shares(4))
-    assert set(told) == {0, 1}
+    for weight, own, rows in zip(loss.weights(), (slice(0, 3), slice(3, 5)), (slice(0, 8), slice(8, 12)), strict=True):
+        mean = functional.cross_entropy(logits.detach()[rows, own], labels[rows] - own.start)
+        assert weight == pytest.approx(1 / (2 * float(mean)), rel=0.02)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
@@ -23,10 +24,9 @@ from autotune.vision import (
     Partition,
     Placement,
     Rates,
+    TaskFeed,
     TaskLoss,
-    TaskRows,
     Trained,
-    Turns,
     build_module,
     capture,
     derive,
@@ -50,9 +50,11 @@ LOG_VARIANCES = "task_log_variances"
 class Fitting:
     """One network being fine-tuned on several tasks.
 
-    Its head has a column for every class of every task, and each task's loss and scores take its own columns only. The
-    rest is a fine-tuning as of one task: the trained part reads the boundary, and what the frozen part says of an image
-    is computed once where it is the same in every epoch, and kept where that pays, for each task's side by itself.
+    Its head has a column for every class of every task, and each task's loss and scores take its own columns only.
+    Every step sees images of every task and follows the sum of their losses: were steps of one task each, what is
+    shared would follow the task that has the most of them. The rest is a fine-tuning as of one task: the trained part
+    reads the boundary, and what the frozen part says of an image is computed once where it is the same in every epoch,
+    and kept where that pays, for each task's side by itself.
 
     Args:
         recipe: Resolved for the backbone.
@@ -84,17 +86,15 @@ class Fitting:
         weights = weights_digest(self.backbone, self.module, self.partition)
         self.boundaries = Boundaries(self.cuts, weights, self.placement, cache, dtype=None, note=run.note)
         self.cut = self.cuts.at(self.unfreeze)
-        self._rows: TaskRows | None = None
 
     @property
     def repeats(self) -> bool:
         """Whether the frozen part sees the same in every epoch, so that what it says can be kept."""
         return all(side.train.fixed for side in self.sides)
 
-    def turns(self, sides: Sequence[Images | BoundaryFeed]) -> Turns:
+    def together(self, sides: Sequence[Images | BoundaryFeed]) -> TaskFeed:
         """The tasks' training sides as one feed."""
-        told = None if self._rows is None else self._rows.take_turn
-        return Turns(sides, self.classes, balance=self.recipe.balance, seed=self.run.seed, told=told)
+        return TaskFeed(sides, self.classes, balance=self.recipe.balance)
 
     def training(self, partition: Partition, cut: Cut | None, *, weights: Sequence[float] | None) -> Trained:
         """A training of a part of the network.
@@ -104,8 +104,8 @@ class Fitting:
             cut: Where it is cut off from the frozen one, or None.
             weights: The factor on each task's loss; None learns them beside the network.
         """
-        recipe = self.recipe
-        steps_per_epoch = sum(self.turns([side.train for side in self.sides]).shares(recipe.batch_size))
+        recipe, feed = self.recipe, self.together([side.train for side in self.sides])
+        steps_per_epoch, shares = feed.steps(recipe.batch_size), feed.shares(recipe.batch_size)
         rates = Rates(
             lr=recipe.lr,
             lr_blocks=recipe.lr_blocks,
@@ -114,11 +114,8 @@ class Fitting:
             momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
-        loss = TaskLoss(self.classes, self.placement, smoothing=recipe.smoothing, weights=weights)
+        loss = TaskLoss(self.classes, self.placement, shares=shares, smoothing=recipe.smoothing, weights=weights)
         optimizer = make_optimizer(self.module, partition, rates)
-        if self._rows is not None:
-            self._rows.close()
-        self._rows = TaskRows(optimizer, self._head(), self.classes) if len(self.tasks) > 1 else None
         live = {n: t for n, t in self.module.state_dict(keep_vars=True).items() if n in partition.trained}
         if loss.log_variances is not None:
             live[LOG_VARIANCES] = loss.log_variances
@@ -138,17 +135,7 @@ class Fitting:
             batch_statistics=recipe.bn == "batch",
             note=self.run.note,
             forward=self.module if cut is None else cut.suffix,
-            parts={} if self._rows is None else self._rows.parts,
         )
-
-    def _head(self) -> dict[str, torch.nn.Parameter]:
-        """The head's tensors with a row for every class of every task, by name."""
-        places = tuple(f"{name}." for name in self.backbone.head(self.module))
-        return {
-            name: parameter
-            for name, parameter in self.module.named_parameters()
-            if name.startswith(places) and len(parameter) == sum(self.classes)
-        }
 
     def warm(self) -> None:
         """Fits the heads on frozen features before anything is unfrozen; leaves their averaged weights in the network.
@@ -161,21 +148,21 @@ class Fitting:
             self.run.note(f"the heads have no phase of their own: {self.cuts.why_not(0)}")
             return
         epochs = self.recipe.head_epochs
-        feeds = [self._feed(side.unaugmented(), cut, epochs) for side in self.sides]
+        trains = [side.unaugmented() for side in self.sides]
+        feeds = [
+            self._feed(side, cut, epochs * passes) for side, passes in zip(trains, self._passes(trains), strict=True)
+        ]
         heads = self.training(freeze(self.module, self.backbone, 0), cut, weights=[1.0] * len(self.tasks))
-        if all(
-            isinstance(self.module.get_submodule(name), torch.nn.Linear) for name in self.backbone.head(self.module)
-        ):
+        layers = [self.module.get_submodule(name) for name in self.backbone.head(self.module)]
+        if all(isinstance(layer, torch.nn.Linear) for layer in layers):
             with torch.no_grad():
-                for parameter in self._head().values():
+                for parameter in itertools.chain.from_iterable(layer.parameters() for layer in layers):
                     parameter.zero_()
-        turns, seed = self.turns(feeds), derive(self.run.seed, "heads")
+        feed, seed = self.together(feeds), derive(self.run.seed, "heads")
         for number in range(epochs):
             if self.asking.reason is not None:
                 break
-            train_epoch(
-                heads, turns, epoch=number, batch_size=self.recipe.batch_size, seed=seed, keep_going=self.asking
-            )
+            train_epoch(heads, feed, epoch=number, batch_size=self.recipe.batch_size, seed=seed, keep_going=self.asking)
         with torch.no_grad():
             for name, tensor in heads.average.live.items():
                 tensor.copy_(heads.average.mean[name])
@@ -211,12 +198,16 @@ class Fitting:
             self.run.note("activations computed anew: every epoch draws other views")
             anew = [BoundaryFeed(side, self.boundaries, cut, keep=False, keep_going=self.asking) for side in trains]
             return [*anew], checks
-        size = self.recipe.batch_size
         feeds = [
-            self._feed(side, cut, epochs * share * size / len(side), task.name)
-            for side, share, task in zip(trains, self.turns(trains).shares(size), self.tasks, strict=True)
+            self._feed(side, cut, epochs * passes, task.name)
+            for side, passes, task in zip(trains, self._passes(trains), self.tasks, strict=True)
         ]
         return [*feeds], checks
+
+    def _passes(self, sides: Sequence[Images]) -> list[float]:
+        """How often each image of each task comes in an epoch, on average."""
+        feed, size = self.together(sides), self.recipe.batch_size
+        return [feed.steps(size) * share / len(side) for share, side in zip(feed.shares(size), sides, strict=True)]
 
     def epochs(self) -> Generator[Epoch, None, None]:
         """Trains everything that is unfrozen, epoch after epoch."""
@@ -225,12 +216,12 @@ class Fitting:
         if self.run.resume is not None:
             done, at = self._go_on(trained, self.run.resume)
         feeds, checks = self._feeds(self.run.epochs - at)
-        turns, size = self.turns(feeds), self.recipe.batch_size
+        feed, size = self.together(feeds), self.recipe.batch_size
         while at < self.run.epochs and self.asking.reason is None:
-            seen = train_epoch(trained, turns, epoch=done, batch_size=size, seed=self.run.seed, keep_going=self.asking)
+            seen = train_epoch(trained, feed, epoch=done, batch_size=size, seed=self.run.seed, keep_going=self.asking)
             if self.asking.reason in ("pause", "prune") or not seen:
                 return
-            at = further(at, seen / turns.images(done, size))
+            at = further(at, seen / feed.images(done, size))
             done += 1
             with trained.average.applied():
                 found = [
@@ -251,7 +242,7 @@ class Fitting:
         return evaluate(self.module, check, self.placement, _within(trained.forward, own))
 
     def _go_on(self, trained: Trained, resume: Checkpoint) -> tuple[int, float]:
-        """Puts back what an earlier attempt saved: returns the passes of `Turns` and the epochs done."""
+        """Puts back what an earlier attempt saved: returns the epochs begun, as `TaskFeed` counts, and those done."""
         restore(trained, resume.tensors("torch"))
         trained.steps = trained.average.steps = int(resume.facts["steps"])
         trained.micro = resume.facts["micro"]

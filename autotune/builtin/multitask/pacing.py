@@ -1,4 +1,4 @@
-"""How long an epoch takes, measured in a few batches of every task."""
+"""How long an epoch takes, measured in a few batches."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ STEPS = 2
 def pace(fitting: Fitting) -> float:
     """Seconds for one epoch, validation included, once it is known what the frozen part says."""
     trained = fitting.training(fitting.partition, fitting.cut, weights=[1.0] * len(fitting.tasks))
-    shares = fitting.turns([side.train for side in fitting.sides]).shares(fitting.recipe.batch_size)
-    seconds = 0.0
-    for side, share, own in zip(fitting.sides, shares, fitting.columns, strict=True):
-        seconds += share * _step(fitting, trained, side, own.start) + len(side.val) * _look(fitting, trained, side)
-    return seconds
+    size = fitting.recipe.batch_size
+    seconds = fitting.together([side.train for side in fitting.sides]).steps(size) * _step(fitting, trained)
+    return seconds + sum(len(side.val) * _look(fitting, trained, side) for side in fitting.sides)
 
 
-def _step(fitting: Fitting, trained: Trained, side: TaskImages, first: int) -> float:
-    """Seconds for one step on a batch of a task; the first one warms up where there are more."""
+def _step(fitting: Fitting, trained: Trained) -> float:
+    """Seconds for one step; the first one warms up where there are more."""
     now, cut = fitting.placement.now, fitting.cut
     train_mode(trained.module, trained.partition, batch_statistics=trained.batch_statistics)
+    feed = fitting.together([side.train for side in fitting.sides])
     spent, began = [], now()
-    for images, labels in itertools.islice(side.train.epoch(0, fitting.recipe.batch_size), STEPS + 1):
+    for images, labels in itertools.islice(feed.epoch(0, fitting.recipe.batch_size), STEPS + 1):
         inputs: tuple[torch.Tensor, ...] = images
         if cut is not None:
             inputs = fitting.boundaries.live(cut, images)
             if fitting.repeats:
                 began = now()
-        train_step(trained, inputs, labels + first)
+        train_step(trained, inputs, labels)
         spent.append(now() - began)
         began = now()
     return statistics.fmean(spent[1:] or spent)

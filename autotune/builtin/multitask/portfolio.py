@@ -8,7 +8,7 @@ from autotune import Scalar
 
 PORTFOLIO: Sequence[Mapping[str, Scalar]] = (
     # The heads alone on frozen features share nothing that is trained: a score that sharing must beat.
-    {"unfreeze_share": 0.0, "lr": 3e-3, "weight_decay": 0.01, "augment": "none", "balance": 1.0},
+    {"unfreeze_share": 0.0, "lr": 3e-3, "weight_decay": 0.01, "augment": "none", "balance": 0.5},
     # The topmost blocks, learned by all tasks, the small ones more often than their size says.
     {"unfreeze_share": 0.15, "lr": 1e-3, "lr_blocks": 1e-3, "augment": "none", "balance": 0.5},
     # The same with weights learned from each task's uncertainty (Kendall, Gal and Cipolla 2018, arXiv:1705.07115).

@@ -18,13 +18,15 @@ class MultitaskTrainer(Trainer[MultitaskRecipe]):
     """Fits a head for each task on frozen features, then unfreezes what the recipe says and trains it for all tasks.
 
     Hard parameter sharing (Caruana 1997, doi:10.1023/A:1007379606734): what the tasks have in common is learned from
-    all of their images, which helps a small task beside a related large one.
+    all of their images, in every step from some of each.
     """
 
     def fit(self, recipe: MultitaskRecipe, data: Data, run: Run) -> Generator[Epoch, None, None]:
         """Trains one recipe; see `autotune.Trainer.fit`.
 
-        Scores are means over the tasks, every task counting alike; each task's own are ``TASK/accuracy`` and so on.
+        An epoch has as many steps as one pass over the images of all tasks takes; the recipe's ``balance`` says how
+        often each task is walked through in it. Scores are means over the tasks, every task counting alike; each
+        task's own are ``TASK/accuracy`` and so on.
         """
         with memory_named(run.device, MEMORY):
             fitting = Fitting(recipe, data, run)
