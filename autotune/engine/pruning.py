@@ -16,6 +16,9 @@ from autotune.errors import UnknownName
 from autotune.objective import Objective
 from autotune.study import SLACK, Study, Trial
 
+WARMUP = "warmup_epochs"
+"""The field of a recipe that says for how long its rates rise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stop:
@@ -53,12 +56,14 @@ class SuccessiveHalving(Pruner):
     """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934) that checks its own assumption.
 
     At the rungs (epochs 3, 6, 12, ...) a trial goes on if it is in the better half of all trials that
-    reached the rung. The first trial is never stopped. One loser in eight goes on as an audit. Where scores
+    reached the rung. While a trial's rates rise its scores say little, so that its rungs begin after twice its warm-up
+    where that is later. The first trial is never stopped. One loser in eight goes on as an audit. Where scores
     at the first rung hardly agree with those at the end, nothing is stopped.
     Trials of a batch must be in the better half of their batch as well; to others, only the best of a batch counts.
 
     Attributes:
-        first: The first rung, in epochs.
+        first: The first rung, in epochs, of trials with a short warm-up.
+        warmups: The earliest first rung, in lengths of the warm-up.
         reduction: One in this many goes on, and rungs grow by this factor.
         audit: One loser in this many goes on.
         agreement: Kendall's tau-b below which the rule is switched off.
@@ -68,6 +73,7 @@ class SuccessiveHalving(Pruner):
     """
 
     first: int = 3
+    warmups: float = 2.0
     reduction: int = 2
     audit: int = 8
     agreement: float = 0.5
@@ -116,8 +122,9 @@ class SuccessiveHalving(Pruner):
         early, late = [], []
         for trial in study.trials:
             if trial.stage == "search" and trial.state == "complete" and trial.value is not None and not trial.follows:
-                score = self.scores.at(trial, self.first, objective)
-                if score is not None and trial.curve[-1].at > self.first + SLACK:
+                first = self._first(trial)
+                score = self.scores.at(trial, first, objective)
+                if score is not None and trial.curve[-1].at > first + SLACK:
                     early.append(score[objective.main.metric])
                     late.append(trial.value)
         if len(early) < self.enough:
@@ -130,12 +137,17 @@ class SuccessiveHalving(Pruner):
             return None
         now = trial.curve[-1].at + SLACK
         before = trial.curve[-2].at + SLACK if len(trial.curve) > 1 else 0.0
-        rung, reached = self.first, None
+        rung, reached = self._first(trial), None
         while rung <= now:
             if rung > before:
                 reached = rung
             rung *= self.reduction
         return reached
+
+    def _first(self, trial: Trial) -> int:
+        """The first rung of a trial."""
+        warmup = trial.recipe.get(WARMUP, 0)
+        return max(self.first, math.ceil(self.warmups * warmup)) if isinstance(warmup, (int, float)) else self.first
 
     def _audits(self, trial: Trial) -> bool:
         digest = hashlib.sha256(f"audit {trial.seed} {trial.number}".encode()).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,17 @@ def test_only_rungs_decide():
         assert decide(running(9, *[0.1] * epochs), *others) is None
     assert decide(running(9, *[0.1] * 3), *others) is not None
     assert decide(running(9, *[0.1] * 6), *others).reason.startswith("at epoch 6")
+
+
+def test_no_trial_is_judged_while_its_rates_rise():
+    """The first rung comes after twice the warm-up, for each trial its own; with a short one it stays at three."""
+    others = [trial(i, *[0.9] * 18) for i in range(3)]
+
+    def first_stop(warmup):
+        ends = (replace(running(9, *[0.1] * n), recipe={"warmup_epochs": warmup}) for n in range(1, 19))
+        return next((now.curve[-1].at for now in ends if decide(now, *others) is not None), None)
+
+    assert [first_stop(warmup) for warmup in (0.5, 1.5, 1.6, 4.1, 10.0)] == [3, 3, 4, 9, None]
 
 
 def test_what_ended_by_itself_keeps_its_score_at_later_rungs():

@@ -9,7 +9,7 @@ import torch
 
 from autotune import Choice, SearchSpace
 from autotune.builtin.classify import autotune_warm_start
-from autotune.builtin.classify.portfolio import PORTFOLIO, fitted
+from autotune.builtin.classify.portfolio import PORTFOLIO
 from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.checkpoint import read_checkpoint
 from autotune.plugins import load_plugins
@@ -150,7 +150,7 @@ def test_proposals_move_into_a_narrowed_space():
     space = (
         SearchSpace.of(ClassifyRecipe, augmentations=["none"]).changed("lr_blocks", high=1e-4).without("layer_decay")
     )
-    moved = [fitted(recipe, space) for recipe in PORTFOLIO]
+    moved = [space.nearest(recipe) for recipe in PORTFOLIO]
     assert all(space.misfits(recipe) == {} for recipe in moved)
     assert moved[1]["lr_blocks"] == 1e-4
     assert "augment" not in moved[-1]

@@ -12,7 +12,7 @@ from torch.nn import functional
 from autotune import Diverged, SearchSpace, read_checkpoint
 from autotune.builtin import classify, multitask
 from autotune.builtin.multitask.fitting import LOG_VARIANCES, Fitting
-from autotune.builtin.multitask.portfolio import PORTFOLIO, fitted
+from autotune.builtin.multitask.portfolio import PORTFOLIO
 from autotune.builtin.multitask.presets import presets, unread
 from autotune.builtin.multitask.recipe import MultitaskRecipe
 from autotune.indexing.profile import together
@@ -286,7 +286,7 @@ def test_every_proposal_lies_in_the_space(number):
     assert set(proposal) <= set(space)
     assert space.misfits(proposal) == {}
     narrow = space.changed("lr", high=1e-3).without("augment", "balance")
-    assert narrow.misfits(fitted(proposal, narrow)) == {}
+    assert narrow.misfits(narrow.nearest(proposal)) == {}
 
 
 def test_heads_start_from_nothing(tmp_path):
