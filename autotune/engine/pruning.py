@@ -55,15 +55,16 @@ class NoPruner(Pruner):
 class SuccessiveHalving(Pruner):
     """Asynchronous successive halving (Li et al. 2020, arXiv:1810.05934) that checks its own assumption.
 
-    At the rungs (epochs 3, 6, 12, ...) a trial goes on if it is in the better half of all trials that
-    reached the rung. While a trial's rates rise its scores say little, so that its rungs begin after twice its warm-up
-    where that is later. The first trial is never stopped. One loser in eight goes on as an audit. Where scores
-    at the first rung hardly agree with those at the end, nothing is stopped.
+    At the rungs (epochs 3, 6, 12, ...) a trial goes on if it is in the better half of all trials that reached the rung.
+    While a trial's rates rise its scores say little, so that its rungs begin after twice its warm-up where that is
+    later. Fewer than four others decide nothing, and the first trial is never stopped. One loser in eight goes on as an
+    audit. Where scores at the first rung hardly agree with those at the end, nothing is stopped.
     Trials of a batch must be in the better half of their batch as well; to others, only the best of a batch counts.
 
     Attributes:
         first: The first rung, in epochs, of trials with a short warm-up.
         warmups: The earliest first rung, in lengths of the warm-up.
+        fewest: Other trials at a rung, a batch counting as one, that it takes to judge one.
         reduction: One in this many goes on, and rungs grow by this factor.
         audit: One loser in this many goes on.
         agreement: Kendall's tau-b below which the rule is switched off.
@@ -74,6 +75,7 @@ class SuccessiveHalving(Pruner):
 
     first: int = 3
     warmups: float = 2.0
+    fewest: int = 4
     reduction: int = 2
     audit: int = 8
     agreement: float = 0.5
@@ -106,9 +108,12 @@ class SuccessiveHalving(Pruner):
             return None
         metric = objective.main.metric
         share = "half goes" if self.reduction == 2 else f"one in {self.reduction} goes"
-        for others, where in ((field.siblings(trial), " in its batch"), (field.others(trial), "")):
+        for others, where, fewest in (
+            (field.siblings(trial), " in its batch", 1),
+            (field.others(trial), "", self.fewest),
+        ):
             rank, among = 1 + others.beating(mine), len(others) + 1
-            if rank > max(1, among // self.reduction):
+            if len(others) >= fewest and rank > max(1, among // self.reduction):
                 score = f"{metric} {mine[metric]:.4g}"
                 return f"at epoch {rung} its {score} ranks {rank} of {among}{where}; the best {share} on"
         return None

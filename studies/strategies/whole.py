@@ -29,7 +29,9 @@ import autotune
 
 EPOCHS, TRIALS = 20, 12
 FEW_TRIALS = 3
-"""Of a search that is to profit from what is known of its candidates or from past studies."""
+"""Of a search that is to profit from past studies."""
+SCREENED_TRIALS = 6
+"""Of a search among several candidates: each one's heads are tried first, as one trial, then known recipes."""
 PAST, PAST_CLASSES, PAST_IMAGES = 3, 5, 40
 """Past studies, the classes of each, and the images of a class, of which 70 % are trained on."""
 PAST_EPOCHS, PAST_TRIALS = 12, 10
@@ -147,8 +149,8 @@ def past(place: Place) -> dict[str, Any]:
 
 def screen(place: Place) -> dict[str, Any]:
     """Three candidates and few trials, unscreened and screened."""
-    plain = place.search("unscreened", backbones=list(LITES), screen=False, trials=FEW_TRIALS)
-    chosen = place.search("screened", backbones=list(LITES), trials=FEW_TRIALS)
+    plain = place.search("unscreened", backbones=list(LITES), screen=False, trials=SCREENED_TRIALS)
+    chosen = place.search("screened", backbones=list(LITES), trials=SCREENED_TRIALS)
     return {"before": tested(plain), "screened": tested(chosen), "why": chosen.config["made"]["reasons"]}
 
 

@@ -63,9 +63,16 @@ def test_equal_scores_are_not_worse():
     assert decide(running(9, 0.1, 0.2, 0.9), *[trial(i, 0.1, 0.2, 0.9) for i in range(5)]) is None
 
 
+def test_few_others_decide_nothing():
+    """From four others on a trial is judged; a batch is one of them."""
+    others = [*(trial(i, 0.9, 0.9, 0.9) for i in range(2)), *(trial(i, 0.9, 0.9, 0.9, batch=2) for i in range(2, 8))]
+    assert decide(running(99, 0.1, 0.1, 0.1), *others) is None
+    assert decide(running(99, 0.1, 0.1, 0.1), *others, trial(8, 0.9, 0.9, 0.9)) is not None
+
+
 def test_only_rungs_decide():
     """Between the rungs nothing is stopped, and a later rung decides again."""
-    others = [trial(i, *[0.9] * 6) for i in range(3)]
+    others = [trial(i, *[0.9] * 6) for i in range(4)]
     for epochs in (1, 2, 4, 5):
         assert decide(running(9, *[0.1] * epochs), *others) is None
     assert decide(running(9, *[0.1] * 3), *others) is not None
@@ -74,7 +81,7 @@ def test_only_rungs_decide():
 
 def test_no_trial_is_judged_while_its_rates_rise():
     """The first rung comes after twice the warm-up, for each trial its own; with a short one it stays at three."""
-    others = [trial(i, *[0.9] * 18) for i in range(3)]
+    others = [trial(i, *[0.9] * 18) for i in range(4)]
 
     def first_stop(warmup):
         ends = (replace(running(9, *[0.1] * n), recipe={"warmup_epochs": warmup}) for n in range(1, 19))
@@ -85,9 +92,9 @@ def test_no_trial_is_judged_while_its_rates_rise():
 
 def test_what_ended_by_itself_keeps_its_score_at_later_rungs():
     """A trial that is complete after three epochs, its patience over, is still one to beat at epoch six."""
-    others = [trial(i, 0.7, 0.8, 0.9) for i in range(3)]
+    others = [trial(i, 0.7, 0.8, 0.9) for i in range(4)]
     assert decide(running(9, *[0.5] * 6), *others).reason.startswith("at epoch 6")
-    stopped = [trial(i, 0.7, 0.8, 0.9, state="pruned") for i in range(3)]
+    stopped = [trial(i, 0.7, 0.8, 0.9, state="pruned") for i in range(4)]
     assert decide(running(9, *[0.5] * 6), *stopped) is None
 
 
@@ -115,7 +122,7 @@ def test_failed_and_final_trials_do_not_count():
 
 def test_one_loser_in_eight_goes_on():
     """Audits are drawn by seed and number, the same ones every time."""
-    others = [trial(i, 0.9, 0.9, 0.9) for i in range(3)]
+    others = [trial(i, 0.9, 0.9, 0.9) for i in range(4)]
     halving = SuccessiveHalving()
     kept = [
         n
@@ -138,7 +145,7 @@ def test_it_switches_itself_off_where_early_scores_mean_nothing():
 def test_smaller_can_be_better():
     """A metric that is minimised is ranked the other way round."""
     objective = Objective((Goal("accuracy", "minimize"),))
-    others = [trial(i, 0.5, 0.5, 0.5) for i in range(3)]
+    others = [trial(i, 0.5, 0.5, 0.5) for i in range(4)]
     assert decide(running(9, 0.1, 0.1, 0.1), *others, objective=objective) is None
     assert decide(running(9, 0.9, 0.9, 0.9), *others, objective=objective) is not None
 
@@ -177,10 +184,10 @@ def test_pruners_by_name():
 def test_a_batch_counts_as_its_best_to_others():
     """Sixty poor siblings do not lift a trial into the better half, and sixty good ones do not push one out of it."""
     poor = [trial(i, 0.1, 0.1, 0.1, batch=10) for i in range(10, 70)]
-    better = [trial(i, 0.5, 0.5, 0.5) for i in range(2)]
-    assert decide(running(99, 0.3, 0.3, 0.3), *better).reason.startswith("at epoch 3 its accuracy 0.3 ranks 3 of 3")
+    better = [trial(i, 0.5, 0.5, 0.5) for i in range(4)]
+    assert decide(running(99, 0.3, 0.3, 0.3), *better).reason.startswith("at epoch 3 its accuracy 0.3 ranks 5 of 5")
     stop = decide(running(99, 0.3, 0.3, 0.3), *better, *poor)
-    assert stop.reason == "at epoch 3 its accuracy 0.3 ranks 3 of 4; the best half goes on"
+    assert stop.reason == "at epoch 3 its accuracy 0.3 ranks 5 of 6; the best half goes on"
     good = [trial(i, 0.9, 0.9, 0.9, batch=10) for i in range(10, 70)]
     worse = [trial(i, 0.1, 0.1, 0.1) for i in range(3)]
     assert decide(running(99, 0.3, 0.3, 0.3), *worse, *good) is None
@@ -199,11 +206,11 @@ def test_a_batch_is_halved_among_itself():
 
 def test_the_best_of_a_batch_must_beat_others_too():
     """Members that lead their batch are stopped where the trials outside it are better."""
-    others = [trial(i, 0.9, 0.9, 0.9) for i in range(2)]
+    others = [trial(i, 0.9, 0.9, 0.9) for i in range(4)]
     now = [running(i, 0.1, 0.2, 0.1 * i, batch=4) for i in range(4, 8)]
     stops = SuccessiveHalving(audit=256).decide_many(now, study(*others, *now))
     assert sorted(stops) == [4, 5, 6, 7]
-    assert stops[7].reason == "at epoch 3 its accuracy 0.7 ranks 3 of 3; the best half goes on"
+    assert stops[7].reason == "at epoch 3 its accuracy 0.7 ranks 5 of 5; the best half goes on"
 
 
 def test_one_decision_and_many_agree():
