@@ -153,6 +153,13 @@ def is_at_work(context: Context) -> bool:
         return any(_is_held(context, stage, frozen) for stage, frozen in _groups(context))
 
 
+def dead_attempts(context: Context) -> frozenset[Path]:
+    """The attempts at trials that go on which have begun and not ended; the caller knows that nobody is at work."""
+    numbers = [frozen.user_attrs[NUMBER] for _, frozen in context.waiting() if NUMBER in frozen.user_attrs]
+    found = [attempt.open_attempt(attempt.trial_folder(context.plan.path, number)) for number in numbers]
+    return frozenset(folder for folder in found if folder is not None and attempt.read_claim(folder) is not None)
+
+
 def _groups(context: Context) -> Iterator[tuple[str, FrozenTrial]]:
     """The first trial of everything that has begun and not ended: trials by themselves, and batches."""
     seen = set()

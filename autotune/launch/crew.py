@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune import engine
 from autotune.errors import StudyError, UsageError
-from autotune.launcher import Launcher, WorkerSpec, WorkerState, WorkerStatus
+from autotune.launch.groups import EVERY, Group
+from autotune.launcher import WorkerSpec
 from autotune.study import Study
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ ON_GPU = "AUTOTUNE_ON_GPU"
 OWN, KILLED = 0.5, 0.65
 """Shares of the grace time: in the first, workers save and end by themselves; after the second, they are killed. What
 is left is for the best model: who launched them stops waiting at 0.7."""
-AT_ONCE = 3.0
-"""Seconds for workers to end that were asked a second time."""
-EVERY = 0.25
 BETWEEN = 2.0
 """Seconds for which a worker may have no attempt between two trials, and yet is at work."""
 
@@ -102,6 +100,9 @@ class Crew:
 def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable[object] = ()) -> Study:
     """Searches with several workers until the study's totals are reached; the caller has claimed the folder.
 
+    Where all workers are given up and have died in trials, new ones are started. A trial bears a number of deaths
+    without a new epoch, and has failed after it, so this comes to an end.
+
     Args:
         plan: What to search.
         crew: Who searches.
@@ -120,41 +121,76 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
         if done:
             return context.study()
         launcher = plan.plugins.launcher(crew.launcher).build()
-        group = launcher.submit(_spec(context.plan, crew), crew.workers, call.worker)
         followers = [engine.Follower(context, observer) for observer in observers]
-        try:
-            given_up: set[int] = set()
-            since: float | None = None
-            while not _over(launcher, group):
-                _tell_of_given_up(launcher.poll(group), given_up, context.plan.path)
-                for follower in followers:
-                    follower.look()
-                if call.signals.asked is not None:
-                    break
-                if engine.read_clock(plan.path)["ended"] is not None:
-                    since = time.monotonic() if since is None else since
-                    if time.monotonic() - since > OWN * crew.grace:
-                        break  # who is still here stands still
-                time.sleep(EVERY)
-        finally:
-            _dismiss(launcher, group)
-            for follower in followers:
-                follower.look()
-        if call.signals.asked is not None:
-            raise call.interruption()
-        alone = time.monotonic()
-        while not _is_done(context):
-            if call.signals.asked is not None:
-                raise call.interruption()
-            if engine.is_at_work(context):  # somebody who joined by hand
-                alone = time.monotonic()
-            elif time.monotonic() - alone > BETWEEN:
-                raise engine.obstacle(context) or _unfinished(context, crew)
-            for follower in followers:
-                follower.look()
-            time.sleep(EVERY)
+        died = engine.dead_attempts(context)
+        for number in itertools.count(1):
+            group = Group(launcher, _spec(context.plan, crew), crew.workers, f"{call.worker}-{number}")
+            _follow_group(call, context, group, followers)
+            if _follow_others(call, context, followers):
+                break
+            before, died = died, engine.dead_attempts(context)
+            if (error := engine.obstacle(context)) is not None:
+                raise error
+            if died <= before:
+                raise StudyError(
+                    f"{plan.path}: all {crew.workers} workers have ended before the study was done{group.last_error()}",
+                    hint=f"see {plan.path / LOGS}/worker-*.log; the same command goes on",
+                )
+            trials = ", ".join(map(str, sorted({int(folder.parent.name) for folder in died - before})))
+            warnings.warn(
+                f"all {crew.workers} workers are given up, which died in trials {trials}; new ones go on", stacklevel=2
+            )
         ended = engine.read_clock(plan.path)["ended"] or {}
         return engine.end(context, str(ended.get("reason", "all trials are done")))
+
+
+def _follow_group(
+    call: engine.Call, context: engine.Context, group: Group, followers: Sequence[engine.Follower]
+) -> None:
+    """Follows workers until all have ended or are given up.
+
+    Raises:
+        Interrupted: A signal came; everything is saved.
+    """
+    try:
+        since: float | None = None
+        while not group.is_over():
+            group.look()
+            for follower in followers:
+                follower.look()
+            if call.signals.asked is not None:
+                break
+            if engine.read_clock(context.plan.path)["ended"] is not None:
+                since = time.monotonic() if since is None else since
+                if time.monotonic() - since > OWN * call.signals.grace:
+                    break  # who is still here stands still
+            time.sleep(EVERY)
+    finally:
+        group.dismiss()
+        for follower in followers:
+            follower.look()
+    if call.signals.asked is not None:
+        raise call.interruption()
+
+
+def _follow_others(call: engine.Call, context: engine.Context, followers: Sequence[engine.Follower]) -> bool:
+    """Follows those who joined by hand until nobody is at work; says whether the study is done.
+
+    Raises:
+        Interrupted: A signal came; everything is saved.
+    """
+    alone = time.monotonic()
+    while not (done := _is_done(context)):
+        if call.signals.asked is not None:
+            raise call.interruption()
+        if engine.is_at_work(context):
+            alone = time.monotonic()
+        elif time.monotonic() - alone > BETWEEN:
+            break
+        for follower in followers:
+            follower.look()
+        time.sleep(EVERY)
+    return done
 
 
 def _spec(plan: Plan, crew: Crew) -> WorkerSpec:
@@ -170,56 +206,6 @@ def _spec(plan: Plan, crew: Crew) -> WorkerSpec:
     )
 
 
-def _over(launcher: Launcher, group: str) -> bool:
-    """Whether no worker of a group runs, or will."""
-    return all(status.state in (WorkerState.DONE, WorkerState.FAILED) for status in launcher.poll(group))
-
-
-def _dismiss(launcher: Launcher, group: str) -> None:
-    """Ends the workers that there still are; the launcher kills those that do not end within their grace time."""
-    if _over(launcher, group):
-        return
-    launcher.cancel(group)
-    try:
-        while not _over(launcher, group):
-            time.sleep(EVERY)
-    except KeyboardInterrupt:  # a second signal: at once
-        launcher.cancel(group)
-        until = time.monotonic() + AT_ONCE
-        while not _over(launcher, group) and time.monotonic() < until:
-            time.sleep(EVERY / 5)
-        raise
-
-
 def _is_done(context: engine.Context) -> bool:
     facts = engine.read_clock(context.plan.path)  # the workers say there why they ended
     return engine.is_done(context.plan.config, context.study().trials, facts["spent"], facts["ended"])
-
-
-def _unfinished(context: engine.Context, crew: Crew) -> StudyError:
-    logs = context.plan.path / LOGS
-    said = _last_error(sorted(logs.glob("worker-*.log")))
-    return StudyError(
-        f"{context.plan.path}: all {crew.workers} workers have ended before the study was done" + said,
-        hint=f"see {logs}/worker-*.log; the same command goes on",
-    )
-
-
-def _tell_of_given_up(statuses: Sequence[WorkerStatus], told: set[int], study: Path) -> None:
-    """Warns of workers that are not started again, once of each, while others go on."""
-    new = [s.index for s in statuses if s.state == WorkerState.FAILED and s.index not in told]
-    left = sum(s.state not in (WorkerState.DONE, WorkerState.FAILED) for s in statuses)
-    told.update(new)
-    for index in new if left else ():
-        log = study / LOGS / f"worker-{index}.log"
-        said = _last_error([log]) if log.exists() else ""
-        warnings.warn(f"worker {index} is given up, {left} of {len(statuses)} go on{said}", stacklevel=2)
-
-
-def _last_error(logs: Sequence[Path]) -> str:
-    """What the newest log says last of an error."""
-    for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
-        lines = log.read_text(errors="replace").splitlines()
-        if found := [line for line in lines if line.startswith("error: ") or "Error: " in line]:
-            return f"; {log.stem} says: {found[-1].removeprefix('error: ')}"
-    return ""

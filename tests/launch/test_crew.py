@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from autotune import Launcher, LauncherSpec, WorkerState, WorkerStatus, hookimpl
 from autotune.builtin import toy
+from autotune.builtin.toy.trainer import ToyTrainer
 from autotune.config import StudyConfig
-from autotune.engine import Clock, claim
+from autotune.engine import Clock, at_work, claim, run_worker
 from autotune.errors import StudyError, UsageError
 from autotune.launch import Crew, run_crew
 from autotune.plan import resolve
@@ -120,6 +124,81 @@ def test_a_worker_that_is_given_up_is_told_of(plan):
         run_crew(plan, Crew(workers=2, launcher="halved"), Clock(plan.path))
     told = [str(warning.message) for warning in caught]
     assert told == ["worker 0 is given up, 1 of 2 go on; worker-0 says: there is no GPU 7"]
+
+
+class Death(BaseException):
+    """The end of a process."""
+
+
+class Deadly(ToyTrainer):
+    """Some trials kill their worker, again and again, and one did so once."""
+
+    once = True
+
+    def fit(self, recipe, data, run):
+        """Trains the others."""
+        if run.trial in (1, 2):
+            raise Death
+        for epoch in super().fit(recipe, data, run):
+            yield epoch
+            if run.trial == 3 and Deadly.once:
+                Deadly.once = False
+                raise Death
+
+
+class Mortals(Launcher):
+    """Lets a worker run in a thread, one life after the other."""
+
+    submitted = 0
+
+    def submit(self, spec, n, key):
+        """Starts it again as often as is allowed."""
+        Mortals.submitted += 1
+        path = Path(spec.argv[4])
+        self.state = WorkerState.FAILED
+
+        def live():
+            with (
+                contextlib.suppress(Death),
+                at_work(replace(self.plan, path=path), Clock(path)) as call,
+            ):
+                run_worker(call)
+                self.state = WorkerState.DONE
+
+        for _ in range(1 + spec.max_restarts):
+            if self.state == WorkerState.FAILED:
+                life = threading.Thread(target=live)
+                life.start()
+                life.join(60.0)
+        return key
+
+    def poll(self, group):
+        """The lives are over."""
+        return [WorkerStatus(index=0, state=self.state)]
+
+    def cancel(self, group, index=None):
+        """Never asked, for nobody runs."""
+        raise RuntimeError("cancelled")
+
+
+def test_a_trial_that_kills_every_worker_is_lost_and_the_study_goes_on(plan):
+    """Workers who were given up have died in a trial: others take their place, until its retries have run out."""
+    deadly = replace(plan.plugins.trainer("toy"), name="deadly", build=Deadly, batch=1, same=())
+    plan.plugins.register(Offering("mortals", Mortals), "mortals")
+    config = plan.config.model_copy(update={"retries": 2, "trials": 5, "trainer": "deadly", "epochs": 2})
+    plan = replace(plan, trainer=deadly, config=config, epochs=2)
+    Mortals.plan, Mortals.submitted, Deadly.once = plan, 0, True
+    plan.write()
+    with claim(plan.path), pytest.warns(UserWarning, match="worker") as caught:
+        study = run_crew(plan, Crew(workers=1, launcher="mortals"), Clock(plan.path))
+    assert [t.state for t in study.trials] == ["complete", "failed", "failed", "complete", "complete"]
+    for trial in study.trials[1:3]:
+        assert (trial.failure.kind, trial.attempts) == ("lost", 3)
+        assert trial.failure.reason == "3 attempts in a row died without a new epoch"
+    assert study.trials[3].attempts == 2
+    assert Mortals.submitted == 3
+    told = [str(warning.message) for warning in caught]
+    assert told == [f"all 1 workers are given up, which died in trials {n}; new ones go on" for n in (1, 2)]
 
 
 def test_what_options_ask_for():
