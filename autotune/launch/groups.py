@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from autotune.launcher import Launcher, WorkerSpec, WorkerState
@@ -29,6 +29,7 @@ class Group:
     def __init__(self, launcher: Launcher, spec: WorkerSpec, workers: int, key: str) -> None:
         self._launcher = launcher
         self._logs = spec.log_dir
+        self._sizes = {log: log.stat().st_size for log in self._logs.glob("worker-*.log")}
         self._told: set[int] = set()
         self._name = launcher.submit(spec, workers, key)
 
@@ -44,7 +45,7 @@ class Group:
         self._told.update(new)
         for index in new if left else ():
             log = self._logs / f"worker-{index}.log"
-            said = _last_error([log]) if log.exists() else ""
+            said = self._last_error([log]) if log.exists() else ""
             warnings.warn(f"worker {index} is given up, {left} of {len(statuses)} go on{said}", stacklevel=2)
 
     def dismiss(self) -> None:
@@ -64,13 +65,12 @@ class Group:
 
     def last_error(self) -> str:
         """What they said last of an error, to be put behind other words."""
-        return _last_error(sorted(self._logs.glob("worker-*.log")))
+        return self._last_error(self._logs.glob("worker-*.log"))
 
-
-def _last_error(logs: Sequence[Path]) -> str:
-    """What the newest log says last of an error."""
-    for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
-        lines = log.read_text(errors="replace").splitlines()
-        if found := [line for line in lines if line.startswith("error: ") or "Error: " in line]:
-            return f"; {log.stem} says: {found[-1].removeprefix('error: ')}"
-    return ""
+    def _last_error(self, logs: Iterable[Path]) -> str:
+        """What the newest log says last of an error; what earlier groups wrote into it is passed over."""
+        for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
+            lines = log.read_bytes()[self._sizes.get(log, 0) :].decode(errors="replace").splitlines()
+            if found := [line for line in lines if line.startswith("error: ") or "Error: " in line]:
+                return f"; {log.stem} says: {found[-1].removeprefix('error: ')}"
+        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +72,32 @@ def test_workers_that_cannot_work_are_said(plan):
         run_crew(plan, Crew(workers=3, launcher="doomed"), Clock(plan.path))
     assert "all 3 workers have ended before the study was done; worker-0 says: there is no GPU 7" in str(caught.value)
     assert "workers/worker-*.log" in caught.value.hint
+
+
+@pytest.mark.parametrize(("new", "said"), [("", ""), ("error: it burns\n", "; worker-1 says: it burns")])
+def test_what_earlier_workers_said_is_passed_over(plan, new, said):
+    """A worker that died without a word has not said what stands in its log from before."""
+
+    class Terse(Doomed):
+        """Starts workers of which one says something, or none."""
+
+        def submit(self, spec, n, key):
+            """Adds it to what stands in the log."""
+            with (spec.log_dir / "worker-1.log").open("a") as log:
+                log.write(new)
+            self.count = n
+            return key
+
+    plan.plugins.register(Offering("terse", Terse), "terse")
+    plan.write()
+    logs = plan.path / "workers"
+    logs.mkdir()
+    for index in range(2):
+        (logs / f"worker-{index}.log").write_text("error: no room\n")
+    os.utime(logs / "worker-0.log", (2**32, 2**32))
+    with claim(plan.path), pytest.raises(StudyError) as caught:
+        run_crew(plan, Crew(workers=2, launcher="terse"), Clock(plan.path))
+    assert caught.value.message.endswith(f"before the study was done{said}")
 
 
 def test_gpus_and_a_device_that_is_none_of_them(plan):
