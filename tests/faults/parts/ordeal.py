@@ -6,20 +6,28 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import traces
 from herd import Herd
-from judge import Calm, judge
+from judge import Calm, judge, left
 from monkey import KINDS, Fault, Monkey, plan
 from smalldisk import SmallDisk
 
+import autotune
 from autotune.testing import tiny_folder
 
 EVERY = 0.02
+LEASE = 1.5
+"""Seconds for which a worker may stand still before its trial is taken over."""
+HOLD = 10.0
+"""Seconds after which who takes or ends a trial, and stands still amid it, loses the study's lock."""
 STARTS = 40
+GIVEN_UP = "given up"
+"""What the command says of workers which ended with a code that is not tried again; no worker should."""
 LEAVING = 15.0
 """Seconds after the end within which every worker has gone."""
 
@@ -35,6 +43,9 @@ class Kind:
         epochs: How long each trains.
         workers: How many train; 0 is the launcher itself, alone.
         faults: How many things happen.
+        kinds: What may happen.
+        lasts: Seconds, of what passes: at least, and at most.
+        by: Share of the epochs by which all of it is due.
         disk: Bytes of its disk.
         alike: Whether its trials do not depend on the order in which they end, so that an undisturbed run is equal.
         patience: Seconds after which it is given up.
@@ -47,6 +58,9 @@ class Kind:
     epochs: int
     workers: int = 4
     faults: int = 6
+    kinds: tuple[str, ...] = KINDS
+    lasts: tuple[float, float] = (0.2, 3.0)
+    by: float = 0.9
     disk: int = 24 << 20
     alike: bool = True
     patience: float = 600.0
@@ -62,7 +76,7 @@ class Kind:
         """
         words = [sys.executable, "-m", "autotune", "search", self.data or str(data), *self.words]
         words += [f"epochs={self.epochs}", "--trials", str(self.trials), "--runs", str(runs), "--name", "study"]
-        words += ["lease=1.5", "retries=100", "--quiet"]
+        words += [f"lease={LEASE:g}", "retries=100", "--quiet"]
         return words if alone or not self.workers else [*words, "--workers", str(self.workers), "--grace", "2"]
 
 
@@ -71,7 +85,24 @@ _WHOLE = ("fixed.unfreeze_share=1.0", "fixed.head_epochs=0")
 TOY = Kind(name="toy", words=("trainer=toy", "fixed.sleep=0.1", *_PLAIN), trials=60, epochs=3)
 FEW = replace(TOY, name="few", trials=6, workers=2, faults=3)
 ALONE = replace(FEW, name="alone", trials=4, workers=0, faults=2)
-PRUNED = replace(TOY, name="pruned", words=("trainer=toy", "fixed.sleep=0.05"), epochs=6, alike=False)
+STILL = replace(
+    FEW,
+    name="still",
+    words=("trainer=toy", "fixed.sleep=0.4", *_PLAIN),
+    faults=1,
+    kinds=("stop worker",),
+    lasts=(3 * LEASE, 4 * LEASE),
+    by=0.2,
+    alike=False,
+)
+FULL = replace(FEW, name="full", faults=1, kinds=("full",), lasts=(1.1 * HOLD, 1.2 * HOLD), by=0.5)
+PRUNED = replace(
+    TOY,
+    name="pruned",
+    words=("trainer=toy", "fixed.sleep=0.05", "metric=log_loss"),  # by their accuracy all trials are equal
+    epochs=6,
+    alike=False,
+)
 REAL = Kind(
     name="real",
     words=("backbones=['timm/test_resnet']", "pretrained=false", "img_size=32", *_WHOLE, *_PLAIN),
@@ -82,7 +113,7 @@ REAL = Kind(
     patience=1800.0,
     data="digits",
 )
-STUDIES = {kind.name: kind for kind in (FEW, ALONE, TOY, PRUNED, REAL)}
+STUDIES = {kind.name: kind for kind in (FEW, ALONE, STILL, FULL, TOY, PRUNED, REAL)}
 
 
 @dataclass(kw_only=True)
@@ -95,6 +126,8 @@ class Verdict:
         seconds: From the first start to the end.
         codes: How the launcher ended, by exit code, and how often.
         deaths: Attempts beyond one a trial.
+        dropped: How often a worker said that what it made was dropped, since it stood still.
+        states: How the trials ended, and how many of them.
         wrong: What is wrong; nothing, if all is well.
     """
 
@@ -103,6 +136,8 @@ class Verdict:
     seconds: float
     codes: dict[int, int] = field(default_factory=dict)
     deaths: int = 0
+    dropped: int = 0
+    states: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -157,8 +192,9 @@ class Ordeal:
     def run(self, seed: int) -> Verdict:
         """Lets the monkey loose on a study."""
         kind = self.kind
-        possible = [name for name in KINDS if kind.workers or not name.endswith("worker")]
-        faults = plan(seed, epochs=kind.trials * kind.epochs, faults=kind.faults, kinds=possible)
+        possible = [name for name in kind.kinds if kind.workers or not name.endswith("worker")]
+        epochs = kind.trials * kind.epochs
+        faults = plan(seed, epochs=epochs, faults=kind.faults, lasts=kind.lasts, by=kind.by, kinds=possible)
         calm = self.calm() if kind.alike else None
         return self._run(faults, seed=seed, calm=calm)[0]
 
@@ -186,8 +222,12 @@ class Ordeal:
                     study, trials=kind.trials, epochs=kind.epochs, calm=calm, best_may_differ=monkey.filled > 0
                 )
                 verdict.deaths = sum(len(traces.attempts(t)) - 1 for t in traces.trial_folders(study).values())
+                verdict.states = dict(Counter(trial.state for trial in autotune.open(study).trials))
             for log in (said, *sorted(study.glob("workers/*.log"))):
-                if "Traceback" in (text := log.read_text(errors="replace")):
+                text = log.read_text(errors="replace")
+                verdict.dropped += text.count("taken over by another worker while this one stood still")
+                verdict.wrong += [line for line in text.splitlines() if GIVEN_UP in line]
+                if "Traceback" in text:
                     told = (line for line in text.partition("Traceback")[2].splitlines()[1:] if line[:1].strip())
                     verdict.wrong.append(f"a traceback in {log.name}: {next(told, '')}")
             if verdict.wrong and self.keep is not None:
@@ -204,7 +244,7 @@ class Ordeal:
         progress = Progress(monkey.study)
         began = time.monotonic()
         herd.start()
-        starts = 1
+        starts, before = 1, (0, 0)
         while not (herd.code == 0 and not monkey.busy):
             time.sleep(EVERY)
             verdict.seconds = time.monotonic() - began
@@ -214,9 +254,13 @@ class Ordeal:
                 return
             if herd.code and not monkey.disk.hurt:
                 verdict.codes[herd.code] = verdict.codes.get(herd.code, 0) + 1
+                felled, spoiled = monkey.felled > before[0], monkey.spoiled > before[1]
+                verdict.wrong += left(herd.code, felled=felled, spoiled=spoiled)
                 if starts == STARTS:
                     verdict.wrong.append(f"the command ended {starts} times, last with the exit code {herd.code}")
+                if verdict.wrong:
                     return
+                before = monkey.felled, monkey.spoiled
                 herd.start()
                 starts += 1
         verdict.codes[0] = 1
