@@ -15,7 +15,7 @@ from autotune.builtin import toy
 from autotune.builtin.toy.trainer import ToyTrainer
 from autotune.config import StudyConfig
 from autotune.engine import Clock, at_work, claim, run_worker
-from autotune.errors import StudyError, UsageError
+from autotune.errors import PluginError, StudyError, UsageError
 from autotune.launch import Crew, run_crew
 from autotune.plan import resolve
 from autotune.plugins import Plugins
@@ -56,10 +56,10 @@ class Offering:
 @pytest.fixture
 def plan(tmp_path):
     """A plan for a study of tiny images."""
-    from autotune.builtin import folders
+    from autotune.builtin import folders, local
 
     plugins = Plugins()
-    for number, plugin in enumerate((toy, folders, Offering("doomed", Doomed))):
+    for number, plugin in enumerate((toy, folders, local, Offering("doomed", Doomed))):
         plugins.register(plugin, f"plugin-{number}")
     config = StudyConfig(data=str(tiny_folder(tmp_path / "images")), trainer="toy", name="study", trials=2, epochs=1)
     return resolve(config, plugins, runs=tmp_path)
@@ -100,6 +100,23 @@ def test_what_earlier_workers_said_is_passed_over(plan, new, said):
     assert caught.value.message.endswith(f"before the study was done{said}")
 
 
+@pytest.mark.parametrize(
+    ("build", "said"),
+    [
+        (lambda: 1 / 0, "launcher 'odd' cannot be built: ZeroDivisionError: division by zero"),
+        (dict, "launcher 'odd': build returned dict, not an autotune.Launcher"),
+    ],
+)
+def test_launchers_that_are_none(plan, build, said):
+    """It is said which launcher it is, before the study is set up."""
+    plan.plugins.register(Offering("odd", build), "odd")
+    plan.write()
+    with claim(plan.path), pytest.raises(PluginError) as caught:
+        run_crew(plan, Crew(workers=1, launcher="odd"), Clock(plan.path))
+    assert caught.value.message == said
+    assert not (plan.path / "journal.log").exists()
+
+
 def test_gpus_and_a_device_that_is_none_of_them(plan):
     """A study on one device cannot have its workers on others."""
     plan = replace(plan, config=plan.config.model_copy(update={"device": "cpu"}))
@@ -125,6 +142,7 @@ def test_gpus_where_there_are_none(plan):
         Crew(workers=4, gpus=("0", "1")).check(plan)
     assert "--workers 4" in caught.value.hint
     Crew(workers=4, gpus=("0", "1")).check(replace(plan, trainer=replace(plan.trainer, device=lambda name: "cuda:0")))
+    Crew(workers=4, gpus=("0", "1"), launcher="doomed").check(plan)  # there may be some where that starts workers
 
 
 class Halved(Doomed):
@@ -234,19 +252,21 @@ def test_what_options_ask_for():
     assert Crew.of(3, None, None, 5.0) == Crew(workers=3, grace=5.0)
     assert Crew.of(None, "0, 1", 2, 30.0) == Crew(workers=4, gpus=("0", "1"))
     assert Crew.of(None, "GPU-1a", None, 30.0) == Crew(workers=1, gpus=("GPU-1a",))
+    assert Crew.of(2, None, None, 30.0, "lsf") == Crew(workers=2, launcher="lsf")
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((2, "0,1", None), "both say how many workers"),
-        ((None, None, 2), "there are no GPUs named"),
-        ((None, " ,", None), "names no GPU"),
-        ((0, None, None), "0 workers"),
+        ((2, "0,1", None, 30.0), "both say how many workers"),
+        ((None, None, 2, 30.0), "there are no GPUs named"),
+        ((None, " ,", None, 30.0), "names no GPU"),
+        ((0, None, None, 30.0), "0 workers"),
+        ((None, None, None, 30.0, "lsf"), "--launcher lsf: there are no workers to start"),
     ],
 )
 def test_options_that_contradict_each_other(options, said):
     """They are refused, with what to write instead."""
     with pytest.raises(UsageError, match=said) as caught:
-        Crew.of(*options, 30.0)
+        Crew.of(*options)
     assert caught.value.hint
