@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ordeal import ALONE, FEW, FULL, HOLD, LEASE, PRUNED, REAL, STILL, TOY, Kind, Ordeal
+from kinds import ALONE, FEW, FULL, HOLD, LEASE, PRUNED, REAL, STILL, TOY, Kind
+from ordeal import Ordeal
 from smalldisk import unavailable
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
