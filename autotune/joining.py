@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from autotune import engine
+from autotune.engine.processes import is_dead
 from autotune.errors import StudyError, UsageError
-from autotune.launch.crew import ON_GPU, PARENT
+from autotune.launch.leading import LAUNCHED_BY, ON_GPU
 from autotune.plan import Plan, reopen
 from autotune.plugins import Plugins, load_plugins
 from autotune.searching import hand_over, load_model, taught
@@ -63,14 +64,28 @@ def join(folder: Path, *, grace: float = engine.GRACE, observers: Iterable[objec
     clock = engine.Clock(folder, plan.config.time)
     clock.open()
     plan = taught(plan, clock)
-    parent = os.environ.get(PARENT)
+    launched_by = os.environ.get(LAUNCHED_BY)
     with engine.at_work(plan, clock, grace=grace) as call:
-        if parent is not None:
-            call.pulse.add(lambda: None if str(os.getppid()) == parent else call.signals.ask("its launcher's death"))
+        if launched_by is not None:
+            gone = left_by(launched_by)
+            call.pulse.add(lambda: call.signals.ask("its launcher's death") if gone() else None)
         reason = engine.run_worker(call)
-    if parent is None:
+    if launched_by is None:
         _conclude(plan, clock)
     return Joined(study=engine.snapshot(folder, load_model), reason=reason)
+
+
+def left_by(launched_by: str) -> Callable[[], bool]:
+    """Makes a function that says whether the call that launched this worker is known to be no more.
+
+    It is seen wherever that call is this process's parent; else only on this machine, and not on every system.
+
+    Args:
+        launched_by: The call's mark.
+    """
+    parent = os.getppid()
+    is_child = launched_by.split("-")[1:2] == [str(parent)]
+    return lambda: (is_child and os.getppid() != parent) or is_dead(launched_by)
 
 
 def _wait_until_set_up(folder: Path, plugins: Plugins, grace: float) -> None:

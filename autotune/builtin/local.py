@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 
 from autotune import Launcher, LauncherSpec, WorkerSpec, WorkerState, WorkerStatus, hookimpl
 
-FINAL = frozenset({2, 3, 4, 6, 8, 9, 130})
-"""Exit codes of mistakes that starting again does not mend, and of a person's wish."""
 FIRST, LONGEST = 0.5, 30.0
 """Seconds before the first start again, and at most; each death in a row doubles them."""
 WELL = 60.0
@@ -119,7 +117,7 @@ class LocalLauncher(Launcher):
                     worker.process.kill()
             elif code == 0 or until is not None:
                 worker.state = WorkerState.DONE
-            elif code in FINAL or worker.restarts >= group.spec.max_restarts:
+            elif code in group.spec.final or worker.restarts >= group.spec.max_restarts:
                 worker.state = WorkerState.FAILED
             else:
                 worker.pause = FIRST if now - worker.begun > WELL else worker.pause
@@ -143,6 +141,7 @@ class LocalLauncher(Launcher):
         with (spec.log_dir / f"worker-{index}.log").open("ab") as log:
             worker.process = subprocess.Popen(
                 spec.argv,
+                cwd=spec.cwd,
                 env={**os.environ, **worker.env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

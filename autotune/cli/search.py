@@ -19,6 +19,7 @@ from autotune.cli import STARTED, options, terminal
 @click.option("--workers", type=int, help="Search with this many processes of this machine.")
 @click.option("--gpus", help="Search with workers on these GPUs, e.g. 0,1.")
 @click.option("--per-gpu", type=int, help="Workers on each of these GPUs; 1 unless said otherwise.")
+@click.option("--launcher", help="What starts the workers: local unless said otherwise.")
 @options.grace_option
 @options.runs_option
 @options.json_option
@@ -36,6 +37,7 @@ def command(
     workers: int | None,
     gpus: str | None,
     per_gpu: int | None,
+    launcher: str | None,
     grace: float,
     runs: str,
     as_json: bool,
@@ -69,7 +71,7 @@ def command(
         lease=lease,
         retries=retries,
     )
-    crew = Crew.of(workers, gpus, per_gpu, grace)
+    crew = Crew.of(workers, gpus, per_gpu, grace, launcher)
     plan = searching.prepare(data, assigned, runs=runs, progress=None if quiet else Looking())
     if not (quiet or as_json):
         click.echo(planned.opening(plan))

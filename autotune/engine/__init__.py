@@ -19,7 +19,7 @@ from autotune.engine.search import (
 )
 from autotune.engine.signals import GRACE
 from autotune.engine.snapshot import is_done, is_study, objective_of, read_study, snapshot
-from autotune.engine.taking import is_at_work
+from autotune.engine.taking import dead_attempts, is_at_work
 
 __all__ = [
     "GRACE",
@@ -35,6 +35,7 @@ __all__ = [
     "at_work",
     "check",
     "claim",
+    "dead_attempts",
     "end",
     "is_at_work",
     "is_done",

@@ -124,6 +124,7 @@ def _make(context: Context, leader: Turn) -> None:
             recipe=member.recipe.model_dump(mode="json"),
             sampled=member.sampled,
         ).write(folder)
+        context.lock.check()  # the disk may have been full for longer than the hold
         context.journal.members.add_trial(
             create_trial(
                 state=TrialState.RUNNING,

@@ -14,6 +14,43 @@ from autotune.errors import CheckpointError
 from autotune.study import SLACK, Point
 
 
+class UnseenError(Exception):
+    """Checkpoints were taken for whole that nobody has looked at; the lock is given back while one does."""
+
+
+class Looks:
+    """What was found of checkpoints that trials may go on from.
+
+    To look at one is to read all of it. That may take longer than the study's lock can be held, so who decides under
+    the lock takes what nobody has looked at for whole, and asks by `check` whether the decision stands.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Path, str], str | None] = {}
+        self._unseen: dict[tuple[Path, str], Checkpoint] = {}
+
+    def damage(self, checkpoint: Checkpoint) -> str | None:
+        """What is the matter with a checkpoint; None if nothing is, or if nobody has looked."""
+        key = checkpoint.path, str(checkpoint.facts.get("sha256"))
+        if key not in self._found:
+            self._unseen[key] = checkpoint
+        return self._found.get(key)
+
+    def check(self) -> None:
+        """Asked before anything is done that was decided by checkpoints.
+
+        Raises:
+            UnseenError: Some were taken for whole.
+        """
+        if self._unseen:
+            raise UnseenError
+
+    def look(self) -> None:
+        """Looks at those that were taken for whole; the caller does not hold the study's lock."""
+        self._found |= {key: damage(checkpoint) for key, checkpoint in self._unseen.items()}
+        self._unseen.clear()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
     """Where an attempt starts.
@@ -31,7 +68,9 @@ class Way:
     problems: tuple[str, ...]
 
 
-def way_on(home: Path, past: Sequence[Attempt], *, parent: Path | None = None, most: float = math.inf) -> Way:
+def way_on(
+    home: Path, past: Sequence[Attempt], looks: Looks, *, parent: Path | None = None, most: float = math.inf
+) -> Way:
     """Finds where a trial goes on.
 
     A checkpoint of a whole epoch counts only if its epoch was recorded too: a crash between the two would
@@ -40,6 +79,7 @@ def way_on(home: Path, past: Sequence[Attempt], *, parent: Path | None = None, m
     Args:
         home: The trial's folder.
         past: What its attempts left.
+        looks: What was found of checkpoints; to be asked whether the way stands.
         parent: The folder of the trial that it continues, if any.
         most: Epochs from which on nothing counts; what is trained in a batch starts abreast.
     """
@@ -50,13 +90,13 @@ def way_on(home: Path, past: Sequence[Attempt], *, parent: Path | None = None, m
         at = epochs_of(checkpoint)
         if at > most + SLACK or (at > last + SLACK and at == int(at)):
             continue
-        if problem := damage(checkpoint):
+        if problem := looks.damage(checkpoint):
             problems.append(f"{problem}; an older one is used")
             continue
         kept = tuple(p for p in curve if p.at <= at + SLACK)
         return Way(checkpoint=checkpoint, start=at, curve=kept, problems=tuple(problems))
     for checkpoint in _by_epochs(parent, problems) if parent else ():
-        if problem := damage(checkpoint):
+        if problem := looks.damage(checkpoint):
             problems.append(f"{problem}; an older one is used")
             continue
         return Way(checkpoint=checkpoint, start=epochs_of(checkpoint), curve=(), problems=tuple(problems))

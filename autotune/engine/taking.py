@@ -15,7 +15,7 @@ from autotune.engine.concluding import conclude, set_reason
 from autotune.engine.context import NUMBER, Context, retries_of
 from autotune.engine.continuing import continuation, nearly_over, too_late
 from autotune.engine.fit import Ending
-from autotune.engine.resuming import Way, deaths, way_on
+from autotune.engine.resuming import Looks, UnseenError, Way, deaths, way_on
 from autotune.engine.study_lock import BrokenHoldError
 from autotune.engine.turns import Turn, ask, continue_beyond
 from autotune.errors import StudyError
@@ -62,23 +62,25 @@ class Work:
     batch: int | None
 
 
-def claim(context: Context, turns: Sequence[Turn]) -> Work:
+def claim(context: Context, turns: Sequence[Turn], looks: Looks) -> Work:
     """Claims an attempt at a trial, or at all trials of a batch; the caller holds the study's lock.
 
     Raises:
         StudyError: The folder cannot be written any more.
+        UnseenError: Checkpoints have to be looked at first; nothing was claimed.
     """
     starts, over = [], []
     for turn in turns:
-        start = _start(context, turn)
+        start = _start(context, turn, looks)
         if isinstance(start, Ending):
             over.append((turn, start))
         else:
             starts.append(start)
-    starts = _abreast(starts)
+    starts = _abreast(starts, looks)
+    looks.check()
     already = _already(context, starts)
     over += [(start.turn, already[start.turn.plan.trial]) for start in starts if start.turn.plan.trial in already]
-    context.lock.check()  # looking at large checkpoints may have outlasted the hold
+    context.lock.check()
     conclude(context, over)
     starts = [start for start in starts if start.turn.plan.trial not in already]
     folders: list[Path] = []
@@ -107,19 +109,22 @@ def take(context: Context) -> Work | str | None:
     Raises:
         StudyError: The folder cannot be written any more.
     """
+    looks = Looks()
     while True:
         try:
             with context.lock.held():
                 try:
-                    return _take(context)
+                    return _take(context, looks)
                 except UpdateFinishedTrialError:
                     context.lock.check()  # who broke the hold has ended the trial that was being asked for
                     raise
         except BrokenHoldError:
             continue
+        except UnseenError:
+            looks.look()
 
 
-def _take(context: Context) -> Work | str | None:
+def _take(context: Context, looks: Looks) -> Work | str | None:
     context.refresh()
     clock, wanted = context.clock, context.plan.config.trials
     if clock.left <= 0:
@@ -127,20 +132,32 @@ def _take(context: Context) -> Work | str | None:
     held = False
     for stage, frozen in _groups(context):
         if not _is_held(context, stage, frozen):
-            return claim(context, take_again(context, stage, frozen))
+            return claim(context, take_again(context, stage, frozen), looks)
         held = True
     if wanted is not None and context.begun() >= wanted:
         return None if held else f"all {wanted} trials are done"
     late, longer = _near_end(context)
     if late and longer is None:
         return None if held else f"the {max(clock.left, 0):.0f} s left are too short for another trial"
-    return claim(context, [continue_beyond(context, *longer)] if longer else gather(context, ask(context)))
+    if longer is None:
+        return claim(context, gather(context, ask(context)), looks)
+    home = attempt.trial_folder(context.plan.path, longer[0].number)
+    way_on(home, attempt.read_attempts(home, context.plan.path), looks)
+    looks.check()  # before there is a trial that the time may not suffice for
+    return claim(context, [continue_beyond(context, *longer)], looks)
 
 
 def is_at_work(context: Context) -> bool:
     """Whether other workers run trials, as far as one can see."""
     with context.lock.held():
         return any(_is_held(context, stage, frozen) for stage, frozen in _groups(context))
+
+
+def dead_attempts(context: Context) -> frozenset[Path]:
+    """The attempts at trials that go on which have begun and not ended; the caller knows that nobody is at work."""
+    numbers = [frozen.user_attrs[NUMBER] for _, frozen in context.waiting() if NUMBER in frozen.user_attrs]
+    found = [attempt.open_attempt(attempt.trial_folder(context.plan.path, number)) for number in numbers]
+    return frozenset(folder for folder in found if folder is not None and attempt.read_claim(folder) is not None)
 
 
 def _groups(context: Context) -> Iterator[tuple[str, FrozenTrial]]:
@@ -192,7 +209,7 @@ def _may_end(context: Context, study: Study) -> bool:
     return tried and nearly_over(study, context.clock.left)
 
 
-def _start(context: Context, turn: Turn) -> Start | Ending:
+def _start(context: Context, turn: Turn, looks: Looks) -> Start | Ending:
     """Where a trial goes on, or how it ended before it could."""
     path = context.plan.path
     home = attempt.trial_folder(path, turn.plan.trial)
@@ -204,13 +221,13 @@ def _start(context: Context, turn: Turn) -> Start | Ending:
         reason = f"{count} attempts in a row died without a new epoch"
         return Ending(end="failed", failure=Failure(kind="lost", reason=reason))
     parent = None if turn.plan.parent is None else attempt.trial_folder(path, turn.plan.parent)
-    way = way_on(home, past, parent=parent)
+    way = way_on(home, past, looks, parent=parent)
     if way.curve and way.start >= turn.plan.epochs - SLACK:
         return Ending(end="complete")  # its worker died after the last epoch, before the end was recorded
     return Start(turn=turn, recipe=turn.recipe, home=home, past=past, way=way)
 
 
-def _abreast(starts: Sequence[Start]) -> list[Start]:
+def _abreast(starts: Sequence[Start], looks: Looks) -> list[Start]:
     """Lets the trials of a batch start at the same epoch, that of the one that is farthest behind.
 
     A crash while an epoch is recorded leaves some of them an epoch ahead, a power cut some more. Where going back
@@ -225,7 +242,7 @@ def _abreast(starts: Sequence[Start]) -> list[Start]:
         if way.start > lowest + SLACK:
             if way.start > lowest + 1 + SLACK and lost > 2 * SETTLE:
                 continue
-            way = way_on(start.home, start.past, most=lowest)
+            way = way_on(start.home, start.past, looks, most=lowest)
         if way.start >= lowest - SLACK:
             found.append(replace(start, way=way))
     return found

@@ -100,6 +100,7 @@ def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
         recipe=leader.recipe,
         sampled=leader.sampled,
     ).write(folder)
+    context.lock.check()  # the disk may have been full for longer than the hold
     context.journal.final.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={NUMBER: number}))
     frozen = next(t for t in context.frozen(FINAL) if t.user_attrs.get(NUMBER) == number)
     return _continued(context, optuna.trial.Trial(context.journal.final, frozen._trial_id))

@@ -1,38 +1,17 @@
-"""A crew: workers that a launcher starts for one call, which sets the study up, follows it and ends it."""
+"""Crews: how many workers are to search, where, and what starts them."""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
-import warnings
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotune import engine
-from autotune.errors import StudyError, UsageError
-from autotune.launcher import Launcher, WorkerSpec, WorkerState, WorkerStatus
-from autotune.study import Study
+from autotune.engine import GRACE
+from autotune.errors import UsageError
 
 if TYPE_CHECKING:
     from autotune.plan import Plan
 
-LOGS = "workers"
-"""The folder, in the study's, with what workers print."""
-PARENT = "AUTOTUNE_LAUNCHED_BY"
-"""Tells a worker which process looks after it; when that is gone, the worker leaves."""
-ON_GPU = "AUTOTUNE_ON_GPU"
-"""Tells a worker that it was given a GPU, so that it does not train on the CPU where that is not there."""
-OWN, KILLED = 0.5, 0.65
-"""Shares of the grace time: in the first, workers save and end by themselves; after the second, they are killed. What
-is left is for the best model: who launched them stops waiting at 0.7."""
-AT_ONCE = 3.0
-"""Seconds for workers to end that were asked a second time."""
-EVERY = 0.25
-BETWEEN = 2.0
-"""Seconds for which a worker may have no attempt between two trials, and yet is at work."""
+LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,16 +22,18 @@ class Crew:
         workers: How many; with GPUs, that many in all.
         gpus: The GPUs, as CUDA_VISIBLE_DEVICES names them, that they take turns on; none leaves that to the study.
         grace: Seconds from a signal to stop until a worker is gone.
-        launcher: What starts them.
+        launcher: The name of what starts them.
     """
 
     workers: int
     gpus: tuple[str, ...] = ()
-    grace: float = engine.GRACE
-    launcher: str = "local"
+    grace: float = GRACE
+    launcher: str = LOCAL
 
     @classmethod
-    def of(cls, workers: int | None, gpus: str | None, per_gpu: int | None, grace: float) -> Crew | None:
+    def of(
+        cls, workers: int | None, gpus: str | None, per_gpu: int | None, grace: float, launcher: str | None = None
+    ) -> Crew | None:
         """The crew that options ask for; None where they ask for no workers.
 
         Args:
@@ -60,6 +41,7 @@ class Crew:
             gpus: GPUs, with commas between.
             per_gpu: Workers on each GPU.
             grace: Seconds from a signal to stop until a worker is gone.
+            launcher: What starts them; None is ``local``.
 
         Raises:
             UsageError: The options contradict each other.
@@ -68,6 +50,10 @@ class Crew:
         if per_gpu is not None and not names:
             raise UsageError(f"--per-gpu {per_gpu}: there are no GPUs named", hint="say --gpus 0,1 as well")
         if workers is None and gpus is None:
+            if launcher is not None:
+                raise UsageError(
+                    f"--launcher {launcher}: there are no workers to start", hint="say --workers 4 as well"
+                )
             return None
         if gpus is not None and not names:
             raise UsageError(f"--gpus {gpus!r}: names no GPU", hint="e.g. --gpus 0,1")
@@ -76,14 +62,16 @@ class Crew:
         count = workers if workers is not None else len(names) * (per_gpu or 1)
         if count < 1:
             raise UsageError(f"{count} workers: there must be one at least", hint="e.g. --workers 4")
-        return cls(workers=count, gpus=names, grace=grace)
+        return cls(workers=count, gpus=names, grace=grace, launcher=launcher or LOCAL)
 
     def check(self, plan: Plan) -> None:
         """Checks that a study can be searched by this crew; nothing is written.
 
         Raises:
+            UnknownName: There is no such launcher.
             UsageError: The study's device is none of the GPUs that are shared out, or there are none here.
         """
+        plan.plugins.launcher(self.launcher)
         if not self.gpus:
             return
         asked, hint = f"--gpus {','.join(self.gpus)}", f"say --workers {self.workers}, or search where there are GPUs"
@@ -93,133 +81,9 @@ class Crew:
             raise UsageError(
                 f"{asked}: trainer {plan.trainer.name!r} uses no GPU", hint=f"say --workers {self.workers}"
             )
+        if self.launcher != LOCAL:
+            return  # workers that find no GPU where they run say so
         try:
             plan.trainer.device("cuda")
         except UsageError as error:
             raise UsageError(f"{asked}: {error.message}", hint=hint) from error
-
-
-def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable[object] = ()) -> Study:
-    """Searches with several workers until the study's totals are reached; the caller has claimed the folder.
-
-    Args:
-        plan: What to search.
-        crew: Who searches.
-        clock: The study's clock.
-        observers: Told of what the workers do, as read from the study's folder.
-
-    Raises:
-        Interrupted: A signal came; everything is saved.
-        StudyError: The workers have ended before the study was done, or the folder cannot be written.
-        BudgetError: The time ended before any epoch was done.
-        RepeatedFailure: The same failure came five times in a row.
-    """
-    engine.check(plan)
-    with engine.at_work(plan, clock, grace=crew.grace) as call:
-        context, done = engine.set_up(call)
-        if done:
-            return context.study()
-        launcher = plan.plugins.launcher(crew.launcher).build()
-        group = launcher.submit(_spec(context.plan, crew), crew.workers, call.worker)
-        followers = [engine.Follower(context, observer) for observer in observers]
-        try:
-            given_up: set[int] = set()
-            since: float | None = None
-            while not _over(launcher, group):
-                _tell_of_given_up(launcher.poll(group), given_up, context.plan.path)
-                for follower in followers:
-                    follower.look()
-                if call.signals.asked is not None:
-                    break
-                if engine.read_clock(plan.path)["ended"] is not None:
-                    since = time.monotonic() if since is None else since
-                    if time.monotonic() - since > OWN * crew.grace:
-                        break  # who is still here stands still
-                time.sleep(EVERY)
-        finally:
-            _dismiss(launcher, group)
-            for follower in followers:
-                follower.look()
-        if call.signals.asked is not None:
-            raise call.interruption()
-        alone = time.monotonic()
-        while not _is_done(context):
-            if call.signals.asked is not None:
-                raise call.interruption()
-            if engine.is_at_work(context):  # somebody who joined by hand
-                alone = time.monotonic()
-            elif time.monotonic() - alone > BETWEEN:
-                raise engine.obstacle(context) or _unfinished(context, crew)
-            for follower in followers:
-                follower.look()
-            time.sleep(EVERY)
-        ended = engine.read_clock(plan.path)["ended"] or {}
-        return engine.end(context, str(ended.get("reason", "all trials are done")))
-
-
-def _spec(plan: Plan, crew: Crew) -> WorkerSpec:
-    folder = plan.path.resolve()
-    return WorkerSpec(
-        argv=[sys.executable, "-m", "autotune", "worker", str(folder), "--grace", f"{OWN * crew.grace:g}s"],
-        env={PARENT: str(os.getpid()), **({ON_GPU: "1"} if crew.gpus else {})},
-        gpus=1.0 if crew.gpus else 0.0,
-        grace=KILLED * crew.grace,
-        max_restarts=engine.retries_of(plan.config),
-        log_dir=folder / LOGS,
-        native={"gpus": ",".join(crew.gpus)} if crew.gpus else {},
-    )
-
-
-def _over(launcher: Launcher, group: str) -> bool:
-    """Whether no worker of a group runs, or will."""
-    return all(status.state in (WorkerState.DONE, WorkerState.FAILED) for status in launcher.poll(group))
-
-
-def _dismiss(launcher: Launcher, group: str) -> None:
-    """Ends the workers that there still are; the launcher kills those that do not end within their grace time."""
-    if _over(launcher, group):
-        return
-    launcher.cancel(group)
-    try:
-        while not _over(launcher, group):
-            time.sleep(EVERY)
-    except KeyboardInterrupt:  # a second signal: at once
-        launcher.cancel(group)
-        until = time.monotonic() + AT_ONCE
-        while not _over(launcher, group) and time.monotonic() < until:
-            time.sleep(EVERY / 5)
-        raise
-
-
-def _is_done(context: engine.Context) -> bool:
-    facts = engine.read_clock(context.plan.path)  # the workers say there why they ended
-    return engine.is_done(context.plan.config, context.study().trials, facts["spent"], facts["ended"])
-
-
-def _unfinished(context: engine.Context, crew: Crew) -> StudyError:
-    logs = context.plan.path / LOGS
-    said = _last_error(sorted(logs.glob("worker-*.log")))
-    return StudyError(
-        f"{context.plan.path}: all {crew.workers} workers have ended before the study was done" + said,
-        hint=f"see {logs}/worker-*.log; the same command goes on",
-    )
-
-
-def _tell_of_given_up(statuses: Sequence[WorkerStatus], told: set[int], study: Path) -> None:
-    """Warns of workers that are not started again, once of each, while others go on."""
-    new = [s.index for s in statuses if s.state == WorkerState.FAILED and s.index not in told]
-    left = sum(s.state not in (WorkerState.DONE, WorkerState.FAILED) for s in statuses)
-    told.update(new)
-    for index in new if left else ():
-        log = study / LOGS / f"worker-{index}.log"
-        said = _last_error([log]) if log.exists() else ""
-        warnings.warn(f"worker {index} is given up, {left} of {len(statuses)} go on{said}", stacklevel=2)
-
-
-def _last_error(logs: Sequence[Path]) -> str:
-    """What the newest log says last of an error."""
-    for log in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
-        lines = log.read_text(errors="replace").splitlines()
-        if found := [line for line in lines if line.startswith("error: ") or "Error: " in line]:
-            return f"; {log.stem} says: {found[-1].removeprefix('error: ')}"
-    return ""

@@ -144,6 +144,49 @@ def test_a_killed_worker_is_started_again(shell):
     assert sum(shell.epochs("runs/images", number) for number in range(6)) <= 6 * 4 + 1
 
 
+DEADLY = """
+import os
+import signal
+from dataclasses import replace
+
+import autotune
+from autotune.builtin import toy
+from autotune.builtin.toy.trainer import ToyTrainer
+
+
+class Deadly(ToyTrainer):
+    def fit(self, recipe, data, run):
+        if run.trial == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield from super().fit(recipe, data, run)
+
+
+@autotune.hookimpl
+def autotune_trainers():
+    return [replace(toy.autotune_trainers()[0], name="deadly", build=Deadly)]
+"""
+
+
+@pytest.mark.slow
+def test_a_trial_that_kills_its_worker_is_lost(shell):
+    """One worker, started again as often as a trial is taken over: the trial fails, and the others are trained."""
+    info = shell.folder / "site" / "deadly-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: deadly\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[autotune]\ndeadly = deadly\n")
+    (info.parent / "deadly.py").write_text(DEADLY)
+    shell.env["PYTHONPATH"] = str(info.parent)
+    words = ("images", "trainer=deadly", "sampler=random", "pruner=none", "epochs=2", "--trials", "3", "--quiet")
+    process = shell.start("search", *words, "--workers", "1", "--retries", "2")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    study = autotune.open(shell.folder / "runs" / "images")
+    assert [(t.state, t.attempts) for t in study.trials] == [("complete", 1), ("failed", 3), ("complete", 1)]
+    failure = study.trials[1].failure
+    assert (failure.kind, failure.reason) == ("lost", "3 attempts in a row died without a new epoch")
+    assert "all 1 workers are given up, which died in trials 1; new ones go on" in err
+
+
 @pytest.mark.slow
 def test_workers_leave_when_their_launcher_is_gone(shell):
     """After kill -9 of the command its workers save and leave; the same command goes on, and trains nothing twice."""

@@ -31,7 +31,7 @@ HEAD = ("seed", "verdict", "seconds", "starts", "deaths", "what happened, at whi
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     """Reads the command line."""
-    from ordeal import STUDIES
+    from kinds import STUDIES
 
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -66,7 +66,8 @@ def main() -> int:
     """Runs the studies; returns 1 if anything was wrong with one."""
     from dataclasses import replace
 
-    from ordeal import STUDIES, Ordeal
+    from kinds import STUDIES
+    from ordeal import Ordeal
     from smalldisk import unavailable
 
     chosen = arguments()

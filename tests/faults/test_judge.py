@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from judge import Calm, counted, ended, judge, trained_again
+from judge import Calm, counted, ended, judge, left, trained_again
 from traces import Lines
 
 import autotune
@@ -102,6 +102,17 @@ def test_what_was_damaged_or_could_not_be_saved_is_excused():
     assert "went 3" in tries(lines(1, 0, "1 2 3", damaged=1), lines(2, 0, "1 2 3"))
     assert tries(lines(1, 0, "1 2- 3- 4-"), lines(2, 1, "2 3 4")) == ""
     assert "went 2" in tries(lines(1, 0, "1 2- 3 4"), lines(2, 1, "2 3 4"))
+
+
+def test_exit_codes():
+    """Done, and started again; killed only by the monkey, and ended for a disk only that took nothing."""
+    calm = {"felled": False, "spoiled": False}
+    assert [*left(0, **calm), *left(75, **calm)] == []
+    assert [*left(-9, felled=True, spoiled=False), *left(5, felled=False, spoiled=True)] == []
+    for code in (-9, 5):
+        assert [*left(code, **calm)] == [f"the command ended with the exit code {code}"]
+    for code in (-11, -15, 1, 2, 9, 130, 137):
+        assert [*left(code, felled=True, spoiled=True)] == [f"the command ended with the exit code {code}"]
 
 
 def test_two_attempts_that_end_a_trial():

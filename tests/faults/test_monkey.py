@@ -66,6 +66,8 @@ def test_a_plan_follows_from_its_seed():
         assert [fault.after for fault in one] == sorted(fault.after for fault in one)
         assert all(fault.after < 162 and fault.lasts <= 3.0 for fault in one)
     assert {fault.kind for one in plans for fault in one} == set(KINDS)
+    (one,) = plan(0, epochs=180, faults=1, kinds=["full"], lasts=(11.0, 12.0), by=0.1)
+    assert (one.kind, one.after < 18, 11.0 <= one.lasts <= 12.0) == ("full", True, True)
 
 
 def test_a_worker_is_killed(herd, monkey):
@@ -76,7 +78,7 @@ def test_a_worker_is_killed(herd, monkey):
     wait_for(lambda: len(herd.workers()) == 1)
     assert herd.workers() == [workers[0]]
     assert herd.launcher() == launcher
-    assert (one.told, one.kills, one.left) == (["kill worker @0"], 1, [])
+    assert (one.told, one.felled, one.left) == (["kill worker @0"], 0, [])
 
 
 def test_a_worker_stands_still_for_a_while(herd, monkey):
@@ -105,6 +107,7 @@ def test_workers_are_found_when_their_launcher_is_dead(herd, monkey):
     one.left.pop(0)
     one.step(0, 0.0)
     wait_for(lambda: not herd.members())
+    assert one.felled == 1
 
 
 def test_nothing_happens_before_its_time(herd, monkey):

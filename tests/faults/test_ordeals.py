@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ordeal import ALONE, FEW, PRUNED, REAL, TOY, Kind, Ordeal
+from kinds import ALONE, FEW, FULL, HOLD, LEASE, PRUNED, REAL, STILL, TOY, Kind
+from ordeal import Ordeal
 from smalldisk import unavailable
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
@@ -49,6 +51,28 @@ def test_a_few_trials(ordeal, seed):
 
 
 @pytest.mark.slow
+def test_a_worker_that_stands_still_for_longer_than_its_lease(ordeal):
+    """Its trial is taken over; it comes back while the study goes on, drops what it made, and says so."""
+    assert STILL.lasts[0] > LEASE
+    verdict = ordeal(STILL).run(0)
+    assert verdict.wrong == []
+    assert len(verdict.events) == 1
+    assert verdict.dropped >= 1
+    assert verdict.codes == {0: 1}
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_for_longer_than_a_hold(ordeal):
+    """Nobody ends, although those who wait for room lose what they hold; the study goes on once there is room."""
+    assert FULL.lasts[0] > HOLD
+    verdict = ordeal(FULL).run(0)
+    assert verdict.wrong == []
+    assert len(verdict.events) == 1
+    assert verdict.seconds > HOLD
+    assert verdict.codes == {0: 1}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_sixty_toy_trials(ordeal, seed):
     """None is lost, none counts twice, and the report is that of an undisturbed run."""
@@ -59,8 +83,12 @@ def test_sixty_toy_trials(ordeal, seed):
 
 @pytest.mark.slow
 def test_trials_that_are_pruned(ordeal):
-    """With the usual sampler and pruner, too, each ends once, and as many as were asked for."""
-    assert ordeal(PRUNED).run(0).wrong == []
+    """With the usual sampler and pruner, too, each ends once, and as many as were asked for, many of them early."""
+    verdict = ordeal(PRUNED).run(0)
+    assert verdict.wrong == []
+    assert verdict.events
+    assert verdict.states["pruned"] >= 10
+    assert verdict.states["complete"] >= 1
 
 
 @pytest.mark.slow
@@ -87,6 +115,13 @@ def test_the_command_prints_every_seed(tmp_path):
     (found,) = json.loads((tmp_path / "found.json").read_text())
     assert (found["seed"], found["wrong"]) == (5, [])
     assert all(event in row for event in found["events"])
+
+
+def test_a_command_that_ends_by_itself_is_wrong(ordeal):
+    """Whatever its exit code says, unless the monkey had a hand in it; it is not started again."""
+    verdict = ordeal(replace(ALONE, words=("trainer=none",), alike=False)).run(0)
+    assert verdict.wrong == ["the command ended with the exit code 2"]
+    assert verdict.codes == {2: 1}
 
 
 def test_what_is_ended_leaves_nothing_behind(tmp_path):

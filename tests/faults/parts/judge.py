@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import autotune
 
 KINDS = ("oom", "diverged", "data", "plugin", "lost", "timeout")
 SLACK = 1e-6
+UNWRITABLE, REQUEUE = 5, 75
+"""Exit codes of a study whose folder cannot be written, and of what asks to be started again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +102,19 @@ def ended(trial: autotune.Trial, epochs: int) -> Iterator[str]:
         yield f"its curve has the epochs {at}"
     if trial.state == "complete" and len(at) != epochs:
         yield f"it is complete after {len(at)} of {epochs} epochs"
+
+
+def left(code: int, *, felled: bool, spoiled: bool) -> Iterator[str]:
+    """Whether the command may end like this.
+
+    Args:
+        code: Its exit code, or minus the signal that killed it.
+        felled: Whether the monkey has killed it.
+        spoiled: Whether the disk was full, or the study read-only, at some time since it was started.
+    """
+    allowed = {0, REQUEUE, *([-signal.SIGKILL] if felled else []), *([UNWRITABLE] if spoiled else [])}
+    if code not in allowed:
+        yield f"the command ended with the exit code {code}"
 
 
 def trained_again(attempts: Sequence[traces.Lines]) -> Iterator[str]:

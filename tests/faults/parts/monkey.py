@@ -38,7 +38,13 @@ class Fault:
 
 
 def plan(
-    seed: int, *, epochs: int, faults: int, longest: float = 3.0, kinds: Sequence[str] = KINDS
+    seed: int,
+    *,
+    epochs: int,
+    faults: int,
+    lasts: tuple[float, float] = (0.2, 3.0),
+    by: float = 0.9,
+    kinds: Sequence[str] = KINDS,
 ) -> tuple[Fault, ...]:
     """What happens to a study, in order; the same for the same seed.
 
@@ -46,16 +52,17 @@ def plan(
         seed: Of the monkey.
         epochs: What the study trains in all.
         faults: How many.
-        longest: Seconds that the longest lasts.
+        lasts: Seconds, of what passes: at least, and at most.
+        by: Share of the epochs by which all of it is due.
         kinds: What may happen.
     """
     dice = random.Random(f"monkey {seed}")
     made = [
         Fault(
             kind=dice.choice(kinds),
-            after=dice.randrange(0, max(1, int(0.9 * epochs))),
+            after=dice.randrange(0, max(1, int(by * epochs))),
             pause=dice.uniform(0.0, 0.3),
-            lasts=dice.uniform(0.2, longest),
+            lasts=dice.uniform(*lasts),
             pick=dice.random(),
         )
         for _ in range(faults)
@@ -79,7 +86,8 @@ class Monkey:
         told: What has happened, for people.
         damaged: The checkpoints' files that were damaged.
         filled: How often the disk was filled.
-        kills: How often processes were killed.
+        spoiled: How often it was filled, or the study made read-only.
+        felled: How often the launcher was killed.
     """
 
     def __init__(self, faults: Sequence[Fault], *, herd: Herd, disk: SmallDisk, study: Path) -> None:
@@ -87,7 +95,7 @@ class Monkey:
         self.herd, self.disk, self.study = herd, disk, study
         self.told: list[str] = []
         self.damaged: list[Path] = []
-        self.filled = self.kills = 0
+        self.filled = self.spoiled = self.felled = 0
         self._due: float | None = None
         self._passing: list[tuple[float, Callable[[], None]]] = []
 
@@ -136,8 +144,7 @@ class Monkey:
             return None
         chosen = found if whom == "all" else [found[int(fault.pick * len(found))]]
         if what == "kill":
-            self.kills += 1
-            self.herd.signal(chosen, signal.SIGKILL)
+            self._kill(chosen)
             return ""
         self.herd.signal(chosen, signal.SIGSTOP)
         self._until(now + fault.lasts, lambda: self.herd.signal(chosen, signal.SIGCONT))
@@ -147,6 +154,7 @@ class Monkey:
         """Fills the disk, or makes the study read-only."""
         if self.disk.hurt or not self.study.is_dir():
             return None
+        self.spoiled += 1
         if fault.kind == "full":
             self.filled += 1
             self.disk.fill()
@@ -170,9 +178,12 @@ class Monkey:
             self.herd.signal(members, signal.SIGCONT)
             return None
         self.damaged.append(rot.damage(checkpoint, cut=fault.kind == "cut", share=fault.pick))
-        self.kills += 1
-        self.herd.signal(self.herd.members(), signal.SIGKILL)
+        self._kill(self.herd.members())
         return f" {self.damaged[-1].relative_to(self.study / 'trials')}"
+
+    def _kill(self, chosen: Sequence[int]) -> None:
+        self.felled += bool(set(self.herd.launcher()) & set(chosen))
+        self.herd.signal(chosen, signal.SIGKILL)
 
     def _until(self, ends: float, undo: Callable[[], None]) -> None:
         self._passing.append((ends, undo))

@@ -3,86 +3,29 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import traces
 from herd import Herd
-from judge import Calm, judge
-from monkey import KINDS, Fault, Monkey, plan
+from judge import Calm, judge, left
+from kinds import Kind
+from monkey import Fault, Monkey, plan
 from smalldisk import SmallDisk
 
+import autotune
 from autotune.testing import tiny_folder
 
 EVERY = 0.02
 STARTS = 40
+GIVEN_UP = "given up"
+"""What the command says of workers which ended with a code that is not tried again; no worker should."""
 LEAVING = 15.0
 """Seconds after the end within which every worker has gone."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """A kind of study, and how it is mistreated.
-
-    Attributes:
-        name: Its name.
-        words: What stands after ``autotune search DATA``.
-        trials: How many trials are asked for.
-        epochs: How long each trains.
-        workers: How many train; 0 is the launcher itself, alone.
-        faults: How many things happen.
-        disk: Bytes of its disk.
-        alike: Whether its trials do not depend on the order in which they end, so that an undisturbed run is equal.
-        patience: Seconds after which it is given up.
-        data: The images; None are tiny ones.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    trials: int
-    epochs: int
-    workers: int = 4
-    faults: int = 6
-    disk: int = 24 << 20
-    alike: bool = True
-    patience: float = 600.0
-    data: str | None = None
-
-    def command(self, runs: Path, data: Path, *, alone: bool) -> list[str]:
-        """The command that searches, and goes on where it was left.
-
-        Args:
-            runs: Where the study's folder lies.
-            data: The tiny images.
-            alone: Whether one process trains all; else there are workers.
-        """
-        words = [sys.executable, "-m", "autotune", "search", self.data or str(data), *self.words]
-        words += [f"epochs={self.epochs}", "--trials", str(self.trials), "--runs", str(runs), "--name", "study"]
-        words += ["lease=1.5", "retries=100", "--quiet"]
-        return words if alone or not self.workers else [*words, "--workers", str(self.workers), "--grace", "2"]
-
-
-_PLAIN = ("sampler=random", "pruner=none")
-_WHOLE = ("fixed.unfreeze_share=1.0", "fixed.head_epochs=0")
-TOY = Kind(name="toy", words=("trainer=toy", "fixed.sleep=0.1", *_PLAIN), trials=60, epochs=3)
-FEW = replace(TOY, name="few", trials=6, workers=2, faults=3)
-ALONE = replace(FEW, name="alone", trials=4, workers=0, faults=2)
-PRUNED = replace(TOY, name="pruned", words=("trainer=toy", "fixed.sleep=0.05"), epochs=6, alike=False)
-REAL = Kind(
-    name="real",
-    words=("backbones=['timm/test_resnet']", "pretrained=false", "img_size=32", *_WHOLE, *_PLAIN),
-    trials=12,
-    epochs=3,
-    faults=4,
-    disk=256 << 20,
-    patience=1800.0,
-    data="digits",
-)
-STUDIES = {kind.name: kind for kind in (FEW, ALONE, TOY, PRUNED, REAL)}
 
 
 @dataclass(kw_only=True)
@@ -95,6 +38,8 @@ class Verdict:
         seconds: From the first start to the end.
         codes: How the launcher ended, by exit code, and how often.
         deaths: Attempts beyond one a trial.
+        dropped: How often a worker said that what it made was dropped, since it stood still.
+        states: How the trials ended, and how many of them.
         wrong: What is wrong; nothing, if all is well.
     """
 
@@ -103,6 +48,8 @@ class Verdict:
     seconds: float
     codes: dict[int, int] = field(default_factory=dict)
     deaths: int = 0
+    dropped: int = 0
+    states: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
 
@@ -157,8 +104,9 @@ class Ordeal:
     def run(self, seed: int) -> Verdict:
         """Lets the monkey loose on a study."""
         kind = self.kind
-        possible = [name for name in KINDS if kind.workers or not name.endswith("worker")]
-        faults = plan(seed, epochs=kind.trials * kind.epochs, faults=kind.faults, kinds=possible)
+        possible = [name for name in kind.kinds if kind.workers or not name.endswith("worker")]
+        epochs = kind.trials * kind.epochs
+        faults = plan(seed, epochs=epochs, faults=kind.faults, lasts=kind.lasts, by=kind.by, kinds=possible)
         calm = self.calm() if kind.alike else None
         return self._run(faults, seed=seed, calm=calm)[0]
 
@@ -186,8 +134,12 @@ class Ordeal:
                     study, trials=kind.trials, epochs=kind.epochs, calm=calm, best_may_differ=monkey.filled > 0
                 )
                 verdict.deaths = sum(len(traces.attempts(t)) - 1 for t in traces.trial_folders(study).values())
+                verdict.states = dict(Counter(trial.state for trial in autotune.open(study).trials))
             for log in (said, *sorted(study.glob("workers/*.log"))):
-                if "Traceback" in (text := log.read_text(errors="replace")):
+                text = log.read_text(errors="replace")
+                verdict.dropped += text.count("taken over by another worker while this one stood still")
+                verdict.wrong += [line for line in text.splitlines() if GIVEN_UP in line]
+                if "Traceback" in text:
                     told = (line for line in text.partition("Traceback")[2].splitlines()[1:] if line[:1].strip())
                     verdict.wrong.append(f"a traceback in {log.name}: {next(told, '')}")
             if verdict.wrong and self.keep is not None:
@@ -204,7 +156,7 @@ class Ordeal:
         progress = Progress(monkey.study)
         began = time.monotonic()
         herd.start()
-        starts = 1
+        starts, before = 1, (0, 0)
         while not (herd.code == 0 and not monkey.busy):
             time.sleep(EVERY)
             verdict.seconds = time.monotonic() - began
@@ -214,9 +166,13 @@ class Ordeal:
                 return
             if herd.code and not monkey.disk.hurt:
                 verdict.codes[herd.code] = verdict.codes.get(herd.code, 0) + 1
+                felled, spoiled = monkey.felled > before[0], monkey.spoiled > before[1]
+                verdict.wrong += left(herd.code, felled=felled, spoiled=spoiled)
                 if starts == STARTS:
                     verdict.wrong.append(f"the command ended {starts} times, last with the exit code {herd.code}")
+                if verdict.wrong:
                     return
+                before = monkey.felled, monkey.spoiled
                 herd.start()
                 starts += 1
         verdict.codes[0] = 1
