@@ -120,6 +120,8 @@ def test_two_attempts_that_end_a_trial():
     both = lines(1, 0, "1 2 3", end="complete"), lines(2, 2, "3", end="complete")
     assert "[1, 2] all say that they ended it" in tries(*both)
     assert tries(lines(1, 0, "1 2", end="paused"), lines(2, 2, "3", end="complete")) == ""
+    assert tries(lines(1, 0, "1 2 3-", end="complete"), lines(2, 2, "3", end="complete")) == ""
+    assert "[2, 3]" in tries(lines(1, 0, "1 2-"), lines(2, 1, "2 3", end="complete"), lines(3, 3, "", end="complete"))
 
 
 def test_attempts_are_read_from_their_files(study):

@@ -120,7 +120,8 @@ def left(code: int, *, felled: bool, spoiled: bool) -> Iterator[str]:
 def trained_again(attempts: Sequence[traces.Lines]) -> Iterator[str]:
     """Whether an attempt trained again more than one recorded epoch, and whether more than one counts.
 
-    An epoch whose checkpoint was damaged, or could not be saved, may be trained again besides.
+    An epoch whose checkpoint was damaged, or could not be saved, may be trained again besides, also where it was the
+    last one: a worker that was killed before it had told so has ended nothing.
 
     Args:
         attempts: Those of one trial, in order.
@@ -136,7 +137,8 @@ def trained_again(attempts: Sequence[traces.Lines]) -> Iterator[str]:
             recorded = [one for one in recorded if one[0] <= attempt.start + SLACK]
         recorded += attempt.epochs
         excused += attempt.damaged
-    ends = [attempt.number for attempt in attempts if attempt.end in ("complete", "pruned")]
+    unsaved = {one.number for one in attempts[:-1] if one.epochs and not one.epochs[-1][1]}
+    ends = [one.number for one in attempts if one.end in ("complete", "pruned") and one.number not in unsaved]
     if len(ends) > 1:
         yield f"the attempts {ends} all say that they ended it"
 
