@@ -30,11 +30,11 @@ import autotune
 EPOCHS, TRIALS = 20, 12
 FEW_TRIALS = 3
 """Of a search that is to profit from past studies."""
-SCREENED_TRIALS = 6
-"""Of a search among several candidates: each one's heads are tried first, as one trial, then known recipes."""
+SCREEN_TRIALS = 5
+"""Of a search among LITES: a batch of heads for each, and two known recipes for the one that comes first."""
 PAST, PAST_CLASSES, PAST_IMAGES = 3, 5, 40
 """Past studies, the classes of each, and the images of a class, of which 70 % are trained on."""
-PAST_EPOCHS, PAST_TRIALS = 12, 10
+PAST_EPOCHS, PAST_TRIALS = 12, 8
 """Of each past study. The first trial is a batch of heads; the next four are known recipes, and the others sampled."""
 GROUPS: Mapping[str, Sequence[str]] = {
     "top": ("t-shirt", "pullover", "dress", "coat", "shirt"),
@@ -149,8 +149,8 @@ def past(place: Place) -> dict[str, Any]:
 
 def screen(place: Place) -> dict[str, Any]:
     """Three candidates and few trials, unscreened and screened."""
-    plain = place.search("unscreened", backbones=list(LITES), screen=False, trials=SCREENED_TRIALS)
-    chosen = place.search("screened", backbones=list(LITES), trials=SCREENED_TRIALS)
+    plain = place.search("unscreened", backbones=list(LITES), screen=False, trials=SCREEN_TRIALS)
+    chosen = place.search("screened", backbones=list(LITES), trials=SCREEN_TRIALS)
     return {"before": tested(plain), "screened": tested(chosen), "why": chosen.config["made"]["reasons"]}
 
 

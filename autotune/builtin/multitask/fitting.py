@@ -51,10 +51,9 @@ class Fitting:
     """One network being fine-tuned on several tasks.
 
     Its head has a column for every class of every task, and each task's loss and scores take its own columns only.
-    Every step sees images of every task and follows the sum of their losses: were steps of one task each, what is
-    shared would follow the task that has the most of them. The rest is a fine-tuning as of one task: the trained part
-    reads the boundary, and what the frozen part says of an image is computed once where it is the same in every epoch,
-    and kept where that pays, for each task's side by itself.
+    Every step sees images of every task and follows the sum of their losses. The rest is a fine-tuning as of one task:
+    the trained part reads the boundary, and what the frozen part says of an image is computed once where it is the same
+    in every epoch, and kept where that pays, for each task's side by itself.
 
     Args:
         recipe: Resolved for the backbone.
