@@ -98,12 +98,14 @@ def _taught(study: Study, folder: Path) -> PastStudy | str:
     description = Description.read(made.get("description") if isinstance(made, Mapping) else None)
     if description is None:
         return "it does not say what its images are like, for an older autotune wrote it"
+    good = _good(study)
     return PastStudy(
         name=str(folder),
         trainer=str(study.config["trainer"]),
         description=description,
         scores=_screened(study) or _heads(study),
-        recipes=_good(study),
+        recipes=tuple(recipe for _, recipe in good),
+        places=tuple(place for place, _ in good),
         model=_model(folder),
     )
 
@@ -125,16 +127,15 @@ def _heads(study: Study) -> dict[str, float]:
     return best
 
 
-def _good(study: Study) -> tuple[dict[str, Scalar], ...]:
-    """The recipes of the trials that ran to their end, the best first, each once."""
-    good: list[dict[str, Scalar]] = []
+def _good(study: Study) -> tuple[tuple[float, dict[str, Scalar]], ...]:
+    """Place and recipe of the trials that ran to their end, the best first, each recipe once."""
+    found: list[tuple[object, dict[str, Scalar]]] = []
     for trial in ranking(study):
         recipe = {name: value for name, value in trial.recipe.items() if isinstance(value, str | int | float)}
-        if trial.state == "complete" and recipe not in good:
-            good.append(recipe)
-        if len(good) == GOOD:
-            break
-    return tuple(good)
+        if trial.state == "complete" and all(recipe != other for _, other in found):
+            found.append((study.objective.place(trial.metrics), recipe))
+    scores = [score for score, _ in found]
+    return tuple((scores.index(score) + (scores.count(score) - 1) / 2, recipe) for score, recipe in found[:GOOD])
 
 
 def _model(folder: Path) -> str | None:

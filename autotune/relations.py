@@ -88,6 +88,8 @@ class PastStudy:
         scores: How well each backbone did on its images without being trained, the higher the better; of a study
             without screenings, the best that a head alone came to.
         recipes: Its good recipes, the best first, every hyperparameter of each.
+        places: The place of each of them among all that ran to their end, from 0; equals share the mean of theirs, so
+            that a study in which many came to the same says little. By default the recipes' order.
         model: Its best model, as the name of a backbone; None where there is none.
     """
 
@@ -96,7 +98,13 @@ class PastStudy:
     description: Description
     scores: Mapping[str, float]
     recipes: tuple[Mapping[str, Scalar], ...] = ()
+    places: tuple[float, ...] = ()
     model: str | None = None
+
+    @property
+    def placed(self) -> tuple[tuple[float, Mapping[str, Scalar]], ...]:
+        """Each recipe with its place."""
+        return tuple(zip(self.places or range(len(self.recipes)), self.recipes, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +209,9 @@ def history(relations: Iterable[Relation]) -> dict[str, float]:
 def with_learned(
     portfolio: Sequence[Mapping[str, Scalar]], learned: Iterable[Mapping[str, Scalar]]
 ) -> tuple[Mapping[str, Scalar], ...]:
-    """The first recipe, then what was learned, then the others; each once."""
-    first, others = portfolio[:1], portfolio[1:]
-    new = [recipe for recipe in learned if recipe not in portfolio]
-    return (*first, *new, *others)
+    """The first recipe, then what was learned, known recipes among it, then the others; each once."""
+    found = list(portfolio[:1])
+    for recipe in (*learned, *portfolio[1:]):
+        if recipe not in found:
+            found.append(recipe)
+    return tuple(found)

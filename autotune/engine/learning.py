@@ -12,7 +12,7 @@ from autotune.engine.pacing import UNFREEZE
 from autotune.engine.suggest import clip, complete
 from autotune.errors import AutotuneError
 from autotune.relations import Relation
-from autotune.space import Choice, Dimension, Scalar, SearchSpace
+from autotune.space import Choice, Dimension, Scalar
 
 if TYPE_CHECKING:
     from autotune.plan import Plan
@@ -41,7 +41,8 @@ class Learned:
 def learn(plan: Plan, relations: Sequence[Relation]) -> Learned:
     """Translates the best recipes of related studies into today's space; what they start from is one more.
 
-    Recipes come in the order of w / (1 + p) for the study's weight w and the recipe's place p among its own.
+    Recipes come in the order of w / (1 + p) for the study's weight w and the recipe's place p among its own. One that
+    the trainer proposes anyway moves forward. A head alone is not learned where the first recipe is one: it fits many.
 
     Args:
         plan: The plan, its candidates narrowed and ordered.
@@ -51,14 +52,18 @@ def learn(plan: Plan, relations: Sequence[Relation]) -> Learned:
     reasons = [relation.reason for relation in related]
     useful = [r for r in related if r.weight > 0 and r.past.recipes and r.past.trainer == plan.trainer.name]
     ranked = sorted(
-        ((r.weight / (1 + place), r.past.name, recipe) for r in useful for place, recipe in enumerate(r.past.recipes)),
+        ((r.weight / (1 + place), r.past.name, recipe) for r in useful for place, recipe in r.past.placed),
         key=lambda entry: -entry[0],
     )
     taken: list[Mapping[str, Scalar]] = []
     origins: list[str] = []
     for _, name, recipe in ranked:
-        if len(taken) < MOST and _is_new(moved := translated(recipe, plan), taken, plan):
-            taken.append(moved)
+        if len(taken) == MOST or (_is_head(recipe) and any(map(_is_head, plan.portfolio[:1]))):
+            continue
+        moved = translated(recipe, plan)
+        known = next((own for own in plan.portfolio[1:] if own not in taken and _are_alike(moved, own, plan)), None)
+        if known is not None or _is_new(moved, taken, plan):
+            taken.append(moved if known is None else known)
             origins.append(name)
     if taken:
         counts = ", ".join(f"{origins.count(name)} of {name}" for name in dict.fromkeys(origins))
@@ -94,12 +99,17 @@ def _is_new(recipe: Mapping[str, Scalar], taken: Sequence[Mapping[str, Scalar]],
         plan.recipe(whole)
     except (AutotuneError, ValueError):
         return False  # a combination that the trainer's own checks refuse
-    others = [complete(other, plan.space, plan.trainer.recipe) for other in (*plan.portfolio, *taken)]
-    return not any(_alike(whole, other, plan.space) for other in others)
+    return not any(_are_alike(recipe, other, plan) for other in (*plan.portfolio, *taken))
 
 
-def _alike(one: Mapping[str, Scalar], other: Mapping[str, Scalar], space: SearchSpace) -> bool:
-    return all(_near(one[name], other[name], dimension) for name, dimension in space.items())
+def _are_alike(one: Mapping[str, Scalar], other: Mapping[str, Scalar], plan: Plan) -> bool:
+    first, second = (complete(recipe, plan.space, plan.trainer.recipe) for recipe in (one, other))
+    return all(_near(first[name], second[name], dimension) for name, dimension in plan.space.items())
+
+
+def _is_head(recipe: Mapping[str, Scalar]) -> bool:
+    """Whether a recipe trains nothing but the head."""
+    return recipe.get("unfreeze", recipe.get(UNFREEZE)) == 0
 
 
 def _near(one: Scalar, other: Scalar, dimension: Dimension) -> bool:
@@ -112,9 +122,11 @@ def _start(name: str, dimension: Dimension, useful: Sequence[Relation]) -> Scala
     """What the best recipes of related studies have for a hyperparameter: their mean, or most of their votes."""
     votes: dict[Scalar, float] = {}
     for relation in useful:
-        value = relation.past.recipes[0].get(name)
-        if value is not None and (not isinstance(dimension, Choice) or dimension.contains(value)):
-            votes[value] = votes.get(value, 0.0) + relation.weight
+        first = relation.past.placed[0][0]
+        best = [recipe.get(name) for place, recipe in relation.past.placed if place == first]
+        for value in best:
+            if value is not None and (not isinstance(dimension, Choice) or dimension.contains(value)):
+                votes[value] = votes.get(value, 0.0) + relation.weight / (1 + first) / len(best)
     if not votes:
         return None
     if isinstance(dimension, Choice):

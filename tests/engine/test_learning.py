@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from autotune import Screening
 from autotune.engine import run_search
 from autotune.engine.learning import learn, translated
 from autotune.engine.narrowing import with_candidates
-from autotune.relations import Description, Past, PastStudy, Relation
+from autotune.relations import Description, Past, PastStudy, Relation, with_learned
 
 LIKE = Description(images=100, classes=3, resolution=16, grey=False)
 FIRST = [{"x": 0.5, "unfreeze_share": 0.0}, {"x": 0.6, "n": 9, "unfreeze_share": 1.0}]
@@ -53,6 +55,39 @@ def test_four_recipes_at_most_are_taken_over(netted):
     found = learn(netted(trials=2, first=FIRST), [related(several, 1.0)])
     assert len(found.recipes) == 5
     assert found.recipes[-1] == {"backbone": "net/a", "unfreeze_share": 1.0}
+
+
+def test_a_known_recipe_moves_forward(netted):
+    """What the trainer proposes anyway, and was best in a past study, comes second."""
+    first = [*FIRST, {"x": 0.9, "n": 3, "unfreeze_share": 0.25}]
+    plan = netted(trials=2, first=first)
+    found = learn(plan, [related(past("p", {"x": 0.9}, {"x": 0.1}), 1.0)])
+    assert recipes(found)[:2] == [("net/a", 0.9, 0.25), ("net/a", 0.1, 0.25)]
+    own = plan.portfolio.index(found.recipes[0])
+    assert own > 1
+    assert with_learned(plan.portfolio, found.recipes)[:2] == (plan.portfolio[0], plan.portfolio[own])
+    assert with_learned(plan.portfolio, found.recipes).count(plan.portfolio[own]) == 1
+
+
+def test_equals_say_little(netted):
+    """A study in which everything came to the same score comes after one that tells recipes apart."""
+    easy = replace(past("easy", {"x": 0.9}, {"x": 0.7, "unfreeze_share": 1.0}), places=(8.0, 8.0))
+    hard = past("hard", {"x": 0.1, "unfreeze_share": 0.8})
+    found = learn(netted(trials=2, first=FIRST), [related(easy, 0.9), related(hard, 0.3)])
+    assert recipes(found)[0] == ("net/a", 0.1, 0.8)
+    told = 0.9 / 9
+    assert found.recipes[-1]["unfreeze_share"] == pytest.approx(
+        (told * (0.25 + 1.0) / 2 + 0.3 * 0.8) / (told + 0.3), rel=1e-6
+    )
+
+
+def test_heads_alone_are_not_learned(netted):
+    """The first recipe fits many of them at once; where it does not, they are recipes like others."""
+    heads = past("p", {"x": 0.9, "unfreeze_share": 0.0}, {"x": 0.1})
+    found = learn(netted(trials=2, first=FIRST), [related(heads, 1.0)])
+    assert recipes(found)[0] == ("net/a", 0.1, 0.25)
+    found = learn(netted(trials=2, first=FIRST[1:]), [related(heads, 1.0)])
+    assert recipes(found)[0] == ("net/a", 0.9, 0.0)
 
 
 def test_a_study_without_weight_teaches_nothing_and_is_named(netted):

@@ -64,6 +64,18 @@ def test_good_recipes_come_best_first_and_once(finished, tmp_path):
     assert len(found.recipes) == len({tuple(recipe.items()) for recipe in found.recipes}) <= 6
 
 
+def test_recipes_of_equal_scores_share_their_places(finished, tmp_path):
+    """Each has the mean place of its equals, among all that ran to their ends."""
+    study = finished("one", screen=False, trials=10)
+    (found,) = recall(str(study.path), besides=tmp_path / "none").studies
+    values = [next(t.value for t in study.trained if t.recipe == recipe) for recipe in found.recipes]
+    assert values == sorted(values, reverse=True)
+    assert len(set(values)) < len(values)
+    for place, value in zip(found.places, values, strict=True):
+        own = [i for i, other in enumerate(values) if other == value]
+        assert place == sum(own) / len(own)
+
+
 def test_a_study_does_not_learn_from_itself(finished, tmp_path):
     """Its own folder may lie among the others; unfinished ones are left out, with the reason."""
     one = finished("one", look=look)
