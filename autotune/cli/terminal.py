@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -65,4 +66,6 @@ def _warn(
 ) -> None:
     """One line a warning; where it was raised matters only to who develops the library that warns."""
     where = "" if filename.startswith(os.path.dirname(os.path.dirname(__file__))) else f" ({filename}:{lineno})"
-    click.echo(f"warning: {message}{where}", err=True)
+    # What nobody can be told, e.g. since the disk that a log lies on is full, must not end what is under way.
+    with contextlib.suppress(OSError):
+        click.echo(f"warning: {message}{where}", err=True)
