@@ -192,7 +192,7 @@ class SearchSpace(Mapping[str, Dimension]):
             if isinstance(dimension, Choice):
                 if isinstance(value, Scalar) and dimension.contains(value):
                     moved[name] = value
-            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            elif isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value):
                 moved[name] = dimension.nearest(value)
         return moved
 

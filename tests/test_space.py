@@ -130,6 +130,8 @@ def test_a_recipe_moves_into_a_space():
     recipe = {"lr": 7.0, "depth": 4.2, "opt": "lion", "flag": True, "fixed": 3, "backbone": "timm/b"}
     assert SPACE.nearest(recipe) == {"backbone": "timm/b", "lr": 0.1, "depth": 5, "flag": True}
     assert SPACE.nearest({"lr": True, "depth": "deep", "flag": 1}) == {}
+    assert SPACE.nearest({"lr": float("nan"), "depth": float("nan")}) == {}
+    assert SPACE.nearest({"lr": float("inf")}) == {"lr": 0.1}
 
 
 def test_a_space_is_narrowed_without_changing_it():

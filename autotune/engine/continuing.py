@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from autotune.study import SLACK, Study, Trial
 
-RUNG = 3
+FIRST = 3
 TRAININGS = 2
 
 
 def too_late(study: Study, left: float) -> bool:
-    """Whether the seconds left are fewer than the quickest trial so far took to its first rung.
+    """Whether the seconds left are fewer than the quickest trial so far took for three epochs.
 
     While none has come that far, its quickest single epoch counts. A batch counts as one trial.
     """
@@ -24,9 +24,9 @@ def too_late(study: Study, left: float) -> bool:
             continue
         if not (times := _times([trial] if trial.batch is None else batches[trial.batch])):
             continue
-        early = [seconds for at, seconds in times if at <= RUNG + SLACK]
+        early = [seconds for at, seconds in times if at <= FIRST + SLACK]
         epochs.append(early[0] if early else times[0][1])
-        if times[-1][0] >= RUNG - SLACK or trial.state == "complete":
+        if times[-1][0] >= FIRST - SLACK or trial.state == "complete":
             rungs.append(sum(early))
     return bool(epochs) and left < min(rungs or epochs)
 

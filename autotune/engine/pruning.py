@@ -124,14 +124,18 @@ class SuccessiveHalving(Pruner):
         Of a batch its leader counts: many alike would say little about others.
         """
         objective = study.objective
+        finished = [
+            t
+            for t in study.trials
+            if t.stage == "search" and t.state == "complete" and t.value is not None and not t.follows
+        ]
+        first = max(map(self._first, finished), default=self.first)  # scores compare at equal epochs
         early, late = [], []
-        for trial in study.trials:
-            if trial.stage == "search" and trial.state == "complete" and trial.value is not None and not trial.follows:
-                first = self._first(trial)
-                score = self.scores.at(trial, first, objective)
-                if score is not None and trial.curve[-1].at > first + SLACK:
-                    early.append(score[objective.main.metric])
-                    late.append(trial.value)
+        for trial in finished:
+            score = self.scores.at(trial, first, objective)
+            if score is not None and trial.value is not None and trial.curve[-1].at > first + SLACK:
+                early.append(score[objective.main.metric])
+                late.append(trial.value)
         if len(early) < self.enough:
             return True
         return agreement(early[-self.recent :], late[-self.recent :]) >= self.agreement

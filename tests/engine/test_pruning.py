@@ -142,6 +142,14 @@ def test_it_switches_itself_off_where_early_scores_mean_nothing():
     assert decide(running(9, 0.1, 0.1, 0.1), *honest) is not None
 
 
+def test_the_agreement_is_of_scores_at_equal_epochs():
+    """Trials whose first rungs differ by their warm-ups are compared where all of them have one."""
+    rising = [trial(i, *[0.01 * i + 0.1 * epoch for epoch in range(12)]) for i in range(8)]
+    mixed = [replace(t, recipe={"warmup_epochs": 4.0}) if t.number < 4 else t for t in rising]
+    assert SuccessiveHalving().trusted(study(*rising))
+    assert SuccessiveHalving().trusted(study(*mixed))
+
+
 def test_smaller_can_be_better():
     """A metric that is minimised is ranked the other way round."""
     objective = Objective((Goal("accuracy", "minimize"),))
