@@ -53,3 +53,8 @@ def format_duration(seconds: float) -> str:
 def format_milliseconds(seconds: float) -> str:
     """A short time for people, with the two digits that matter: ``0.31 ms``, ``24 ms``, ``120 ms``."""
     return f"{float(f'{1000 * seconds:.2g}'):g} ms"
+
+
+def format_epochs(at: float) -> str:
+    """Epochs as a person reads them: ``1 epoch``, ``2.5 epochs``."""
+    return f"{at:.3g} epoch{'' if at == 1 else 's'}"

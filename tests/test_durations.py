@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from autotune.durations import format_duration, format_milliseconds, parse_duration
+from autotune.durations import format_duration, format_epochs, format_milliseconds, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,8 @@ def test_short_times_are_told_in_milliseconds():
     """Two digits matter, however long it takes, and none is written with an exponent."""
     seconds = (0.00031, 0.0031, 0.0244557, 0.1234, 1.267)
     assert [format_milliseconds(s) for s in seconds] == ["0.31 ms", "3.1 ms", "24 ms", "120 ms", "1300 ms"]
+
+
+def test_one_epoch_is_singular():
+    """And parts of epochs have three digits at most."""
+    assert [format_epochs(at) for at in (0.0, 1.0, 2.0, 2.46667)] == ["0 epochs", "1 epoch", "2 epochs", "2.47 epochs"]

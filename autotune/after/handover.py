@@ -17,6 +17,7 @@ from autotune.after.finalists import Finalist, finalists
 from autotune.after.gate import sentence
 from autotune.after.steps import take_steps
 from autotune.checkpoint import read_checkpoint, write_atomically, write_checkpoint
+from autotune.durations import format_epochs
 from autotune.errors import CheckpointError, StudyError
 from autotune.study import Best, Study
 
@@ -150,7 +151,7 @@ def _readme(plan: Plan, study: Study, chosen: Chosen) -> str:
     lines = [
         f"# The best model of {study.name}",
         "",
-        f"Trial {trial.number} after {point.at:g} epochs, trained by autotune's `{plan.trainer.name}`"
+        f"Trial {trial.number} after {format_epochs(point.at)}, trained by autotune's `{plan.trainer.name}`"
         + (f" from `{backbone.name}`." if backbone is not None else "."),
         *_classes(tasks),
         "",

@@ -21,6 +21,7 @@ from autotune.after.choosing import Chosen, load_trained
 from autotune.after.finalists import Finalist
 from autotune.after.gate import FEWEST, FOLDS, Gate, Rows, Step
 from autotune.after.scores import Logits, logits_of
+from autotune.durations import format_epochs
 from autotune.errors import CheckpointError
 from autotune.model import Model, softmax
 
@@ -312,7 +313,7 @@ def later_points(study: Path, finalist: Finalist) -> tuple[Point, ...]:
 
 
 def _called(trial: Trial, point: Point) -> str:
-    return f"trial {trial.number} after {point.at:.3g} epoch{'' if point.at == 1 else 's'}"
+    return f"trial {trial.number} after {format_epochs(point.at)}"
 
 
 def _backbone(trial: Trial) -> object:

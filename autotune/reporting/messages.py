@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from autotune.after.evaluation import Evaluation
 from autotune.after.gate import sentence
 from autotune.after.predicting import Prediction
+from autotune.durations import format_epochs
 from autotune.reporting import batches, screenings
 from autotune.reporting.numbers import counts, effects, epochs, of_tasks
 from autotune.reporting.report import next_steps, reproduce
@@ -36,7 +37,7 @@ def best(study: Study, found: Best) -> str:
     """The best model, with the command that trains it again."""
     metric = study.objective.main.metric
     lines = [
-        f"best: trial {found.trial.number} after {found.at:g} epoch{'' if found.at == 1 else 's'}, in {found.path}",
+        f"best: trial {found.trial.number} after {format_epochs(found.at)}, in {found.path}",
         f"  {metric} {cell(found.metrics.get(metric))} on validation images (optimistic: the search chose by them)",
     ]
     lines += [f"  {name} {cell(value)}" for name, value in of_tasks(found.metrics, metric)]
@@ -67,7 +68,7 @@ def status(study: Study) -> str:
         together = [t for t in running if t.batch == trial.batch] if trial.batch is not None else [trial]
         if trial is together[0]:
             state = trial.reason or f"attempt {trial.attempts}"
-            lines.append(f"running: {batches.name(together)}, {epochs(trial):g} epochs, {state}")
+            lines.append(f"running: {batches.name(together)}, {format_epochs(epochs(trial))}, {state}")
     if study.best is not None:
         lines.append(f"best model: {study.best.path} (trial {study.best.trial.number})")
     return "\n".join(lines)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune.checkpoint import write_atomically
-from autotune.durations import format_duration
+from autotune.durations import format_duration, format_epochs
 from autotune.reporting import numbers, screenings
 from autotune.reporting.polish import after_training, teacher
 from autotune.reporting.tables import cell, duration, markdown
@@ -128,7 +128,7 @@ def _winner(study: Study) -> str:
     lines = [
         "## Winner",
         "",
-        f"Trial {best.trial.number} after {best.at:g} epoch{'' if best.at == 1 else 's'}, in `{best.path}`.",
+        f"Trial {best.trial.number} after {format_epochs(best.at)}, in `{best.path}`.",
         "",
         f"- {metric} on validation images: **{cell(best.metrics.get(metric))}**. This is optimistic, for the search "
         "chose by these images; the test images give the honest number, once.",
