@@ -243,7 +243,9 @@ class BoundaryFeed:
     def __len__(self) -> int:
         return len(self.images)
 
-    def epoch(self, epoch: int, batch_size: int, *, start: int = 0) -> Iterator[tuple[Inputs, torch.Tensor]]:
+    def epoch(
+        self, epoch: int, batch_size: int, *, cuts: Sequence[int] | None = None
+    ) -> Iterator[tuple[Inputs, torch.Tensor]]:
         """See `autotune.vision.Images.epoch`."""
         images = self.images
         keeps = self.keep and (images.fixed or images.views > 0)
@@ -251,10 +253,10 @@ class BoundaryFeed:
         found = self._arrays(view) if keeps else None
         if found is None:
             if self.keep_going():
-                for pixels, targets in images.epoch(epoch, batch_size, start=start):
+                for pixels, targets in images.epoch(epoch, batch_size, cuts=cuts):
                     yield self.boundaries.live(self.cut, pixels), targets
             return
-        parts = images.order(epoch, batch_size)[start:]
+        parts = images.order(epoch, batch_size, cuts)
         on_device = torch.split(images.placement.tensor(torch.cat(list(parts))), [len(part) for part in parts])
         for inputs, part in zip(self._batches(view, parts), on_device, strict=True):
             yield inputs, self.targets[part]

@@ -71,13 +71,12 @@ class Feed(Protocol):
         """Inputs [N, ...] as evaluation sees them, in the order of the side."""
 
 
-def shuffled(count: int, batch_size: int, seed: int, epoch: int) -> Sequence[torch.Tensor]:
-    """Indices of an epoch's batches.
-
-    Batches differ in size by at most one, so that none is too small for batch statistics.
-    """
+def shuffled(
+    count: int, batch_size: int, seed: int, epoch: int, cuts: Sequence[int] | None = None
+) -> Sequence[torch.Tensor]:
+    """Indices of an epoch's batches; see `in_batches`."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derive(seed, "order", epoch)))
-    return in_batches(order, batch_size)
+    return in_batches(order, batch_size, cuts)
 
 
 def _always() -> bool:
@@ -175,19 +174,19 @@ class Images:
         return self._digests[view]
 
     def epoch(
-        self, epoch: int, batch_size: int, *, start: int = 0
+        self, epoch: int, batch_size: int, *, cuts: Sequence[int] | None = None
     ) -> Iterator[tuple[tuple[torch.Tensor], torch.Tensor]]:
         """As many images as there are, normalised, with views and in an order that depend on seed and epoch only.
 
         Args:
             epoch: Which pass over the side.
             batch_size: Images in a batch, at most.
-            start: How many batches are left out, for what goes on in the middle of a pass.
+            cuts: Rising places in the order, from each of which to the next a batch goes instead: for what begins or
+                ends in the middle of a pass.
         """
-        parts = self.order(epoch, batch_size)
+        parts = self.order(epoch, batch_size, cuts)
         # What a draw is made from: the image's place, or, where one comes several times, the place in the epoch.
-        rows = parts if self._draws is None else in_batches(torch.arange(len(self)), batch_size)
-        parts, rows = parts[start:], rows[start:]
+        rows = parts if self._draws is None else in_batches(torch.arange(len(self)), batch_size, cuts)
         fresh = self._drawn(parts, rows, self.seed, "view", epoch)
         batches = self._view(epoch % self.views, parts) if self.views else fresh
         yield from zip(batches, self._targets_of(parts), strict=True)
@@ -199,11 +198,11 @@ class Images:
         whole = self.placement.tensor(self.targets[torch.cat(list(parts))])
         return torch.split(whole, [len(part) for part in parts])
 
-    def order(self, epoch: int, batch_size: int) -> Sequence[torch.Tensor]:
-        """The images of each batch of an epoch, int64 [B] on the CPU."""
+    def order(self, epoch: int, batch_size: int, cuts: Sequence[int] | None = None) -> Sequence[torch.Tensor]:
+        """The images of each batch of an epoch, int64 [B] on the CPU; arguments as for `epoch`."""
         if self._draws is None:
-            return shuffled(len(self), batch_size, self.seed, epoch)
-        return in_batches(self._draws.epoch(epoch), batch_size)
+            return shuffled(len(self), batch_size, self.seed, epoch, cuts)
+        return in_batches(self._draws.epoch(epoch), batch_size, cuts)
 
     def plain(self) -> Iterator[tuple[torch.Tensor]]:
         """The side once, normalised, in its own order, as evaluation sees it."""

@@ -6,6 +6,7 @@ alike.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
@@ -183,6 +184,14 @@ class BalancedLoss:
         return (counted * losses).mean()
 
 
-def in_batches(order: torch.Tensor, batch_size: int) -> Sequence[torch.Tensor]:
-    """An epoch's images in batches that differ in size by at most one, so that none is too small for statistics."""
+def in_batches(order: torch.Tensor, batch_size: int, cuts: Sequence[int] | None = None) -> Sequence[torch.Tensor]:
+    """An epoch's images in batches that differ in size by at most one, so that none is too small for statistics.
+
+    Args:
+        order: The images in their order, int64 [N].
+        batch_size: Images in a batch, at most.
+        cuts: Rising places in the order, from each of which to the next a batch goes instead.
+    """
+    if cuts is not None:
+        return [order[start:stop] for start, stop in itertools.pairwise(cuts)]
     return torch.tensor_split(order, -(-len(order) // batch_size))

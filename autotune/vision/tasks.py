@@ -35,10 +35,11 @@ def task_columns(classes: Sequence[int]) -> tuple[slice, ...]:
 
 
 def shared_out(sizes: Sequence[int], batch_size: int, balance: float) -> list[int]:
-    """How many images of a batch each task has: one at least, and together as many as the batch.
+    """How many images of a batch each task has: one at least, at most all it has, and together as many as the batch.
 
     After the first one each, every further image is given to the task that has least of what is due to it (Webster's
-    method). A batch has more than `batch_size` images where there are more tasks than that.
+    method), among those that have another one. A batch has more than `batch_size` images where there are more tasks
+    than that, and fewer where there are fewer images.
 
     Args:
         sizes: How many images each task has.
@@ -47,19 +48,21 @@ def shared_out(sizes: Sequence[int], batch_size: int, balance: float) -> list[in
     """
     due = [size**balance for size in sizes]
     found = [1] * len(sizes)
-    for _ in range(batch_size - len(sizes)):
-        most_lacking = max(range(len(sizes)), key=lambda task: due[task] / (found[task] + 0.5))
-        found[most_lacking] += 1
+    for _ in range(min(batch_size, sum(sizes)) - len(sizes)):
+        with_more = (task for task, size in enumerate(sizes) if found[task] < size)
+        found[max(with_more, key=lambda task: due[task] / (found[task] + 0.5))] += 1
     return found
 
 
 class TaskFeed:
     """The training sides of several tasks as one feed, whose batches have images of every task.
 
-    An epoch has as many steps as one pass over all images takes. Every task walks through its own passes, each in a new
-    order, from one epoch into the next: a task that has more of each batch than is its due by size begins again within
-    an epoch, another one goes on in the middle of a pass. Where each stands follows from the number of the epoch. With
-    one task, an epoch is a pass over it, in its own order.
+    An epoch has as many steps as one pass over all images takes, and batches that are all alike: as large as such a
+    pass in that many steps needs, at most the batch size, with the same number of images of a task in each, spread
+    evenly over it, so that parts of a batch have images of many tasks too. Every task walks through its own passes,
+    each in a new order, from one batch and one epoch into the next: a task that has more of each batch than is its due
+    by size begins again within an epoch, another one goes on in the middle of a pass. Where each stands follows from
+    the number of the epoch. With one task, an epoch is a pass over it, in its own order.
 
     Args:
         sides: The tasks' training sides.
@@ -79,52 +82,66 @@ class TaskFeed:
         """How many steps an epoch has."""
         return _batches(len(self), batch_size)
 
-    def shares(self, batch_size: int) -> list[float]:
-        """How many images of a batch each task has on average: batches of a pass differ by one."""
-        return [len(side) / _batches(len(side), most) for side, most in self._shared_out(batch_size)]
+    def shares(self, batch_size: int) -> list[int]:
+        """How many images of a batch each task has; with one task, the most that it has."""
+        sizes = [len(side) for side in self.sides]
+        return shared_out(sizes, _batches(len(self), self.steps(batch_size)), self.balance)
 
-    def images(self, epoch: int, batch_size: int) -> int:
+    def images(self, batch_size: int) -> int:
         """How many images an epoch has; one that comes again counts again."""
-        steps, total = self.steps(batch_size), 0
-        for side, most in self._shared_out(batch_size):
-            per_pass = _batches(len(side), most)
-            size, larger = divmod(len(side), per_pass)
-            total += steps * size + sum(at % per_pass < larger for at in range(epoch * steps, (epoch + 1) * steps))
-        return total
+        return len(self) if len(self.sides) == 1 else self.steps(batch_size) * sum(self.shares(batch_size))
+
+    def passes(self, batch_size: int) -> list[float]:
+        """How often an image of each task comes in an epoch, on average."""
+        if len(self.sides) == 1:
+            return [1.0]
+        pairs = zip(self.sides, self.shares(batch_size), strict=True)
+        return [self.steps(batch_size) * share / len(side) for side, share in pairs]
 
     def epoch(self, epoch: int, batch_size: int) -> Iterator[tuple[Inputs, torch.Tensor]]:
-        """See `autotune.vision.Feed.epoch`; the labels count on through the tasks, whose images are in their order."""
-        steps = self.steps(batch_size)
-        streams = [_stream(side, most, epoch * steps, steps) for side, most in self._shared_out(batch_size)]
+        """See `autotune.vision.Feed.epoch`; the labels count on through the tasks."""
+        if len(self.sides) == 1:
+            yield from self.sides[0].epoch(epoch, batch_size)
+            return
+        steps, shares = self.steps(batch_size), self.shares(batch_size)
+        spread = torch.cat([(torch.arange(share) + 0.5) / share for share in shares]).argsort(stable=True)
+        streams = [_stream(side, share, epoch * steps, steps) for side, share in zip(self.sides, shares, strict=True)]
         for parts in zip(*streams, strict=False):  # one that ends before the others was told to stop
-            if len(parts) == 1:
-                yield parts[0]
-                continue
-            inputs = tuple(torch.cat(tensors) for tensors in zip(*(given for given, _ in parts), strict=True))
-            yield inputs, torch.cat([labels + at for (_, labels), at in zip(parts, self.firsts, strict=True)])
+            inputs, labels = _joined([(given, own + at) for (given, own), at in zip(parts, self.firsts, strict=True)])
+            spread = spread.to(labels.device)
+            yield tuple(tensor[spread] for tensor in inputs), labels[spread]
 
     def plain(self) -> Iterator[Inputs]:
         """See `autotune.vision.Feed.plain`: one task after the other."""
         for side in self.sides:
             yield from side.plain()
 
-    def _shared_out(self, batch_size: int) -> list[tuple[Side, int]]:
-        """Every side with the most images of it that a batch has."""
-        sizes = [len(side) for side in self.sides]
-        return list(zip(self.sides, shared_out(sizes, batch_size, self.balance), strict=True))
 
-
-def _stream(side: Side, batch_size: int, first: int, count: int) -> Iterator[tuple[Inputs, torch.Tensor]]:
-    """Some batches of a side's endless row of passes; fewer where the host says stop."""
-    per_pass, last = _batches(len(side), batch_size), first + count
-    while first < last:
-        number, start = divmod(first, per_pass)
-        before = first
-        for inputs, labels in itertools.islice(side.epoch(number, batch_size, start=start), last - first):
-            first += 1
-            yield inputs, labels
-        if first == before:
+def _stream(side: Side, size: int, first: int, count: int) -> Iterator[tuple[Inputs, torch.Tensor]]:
+    """Some of the batches of one size that a side's endless row of passes is cut into; fewer if the host says stop."""
+    at, end = first * size, (first + count) * size
+    begun: list[tuple[Inputs, torch.Tensor]] = []
+    while at < end:
+        number, start = divmod(at, len(side))
+        stop = min(len(side), start + end - at)
+        whole = range(start + size - at % size, stop, size)
+        told = at + stop - start
+        for batch in side.epoch(number, size, cuts=[start, *whole, stop]):
+            begun.append(batch)
+            at += len(batch[1])
+            if at % size == 0:
+                yield _joined(begun)
+                begun = []
+        if at < told:
             return
+
+
+def _joined(batches: Sequence[tuple[Inputs, torch.Tensor]]) -> tuple[Inputs, torch.Tensor]:
+    """Batches as one."""
+    if len(batches) == 1:
+        return batches[0]
+    inputs = tuple(torch.cat(tensors) for tensors in zip(*(given for given, _ in batches), strict=True))
+    return inputs, torch.cat([labels for _, labels in batches])
 
 
 def _batches(count: int, batch_size: int) -> int:
@@ -144,8 +161,8 @@ class TaskLoss:
     Args:
         classes: How many classes each task has.
         placement: Where the logits are.
-        shares: How many samples of each task a batch has on average; only what they are to each other matters. That a
-            batch has one more or fewer changes nothing, and the gradients of micro-batches add up to those of a batch.
+        shares: How many samples of each task every batch has; only what they are to each other matters. In a part of a
+            batch a sample counts as in the whole, so that the gradients of micro-batches add up to those of the batch.
         smoothing: Label smoothing, over the classes of the sample's own task.
         weights: The factor on each task's loss; None learns them.
 

@@ -14,6 +14,7 @@ import importlib.util
 import itertools
 import json
 import multiprocessing
+import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -88,12 +89,19 @@ def fashion_mnist() -> Any:
     return module
 
 
+def emptied(folder: Path) -> Path:
+    """The folder without what a killed run may have left there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    return folder
+
+
 def write_images(folder: Path, per_class: int, seed: int) -> Path:
     """Class folders with train, val and test sides, the first two drawn by the seed."""
     if folder.exists():
         return folder
     source = fashion_mnist()
-    half = folder.with_suffix(".half")
+    half = emptied(folder.with_suffix(".half"))
     kinds = ("images-idx3", "labels-idx1")
     read = {
         part: tuple(source.read_idx(source.HOME / f"{part}-{kind}-ubyte.gz") for kind in kinds)

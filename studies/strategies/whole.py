@@ -50,7 +50,7 @@ ONE_FOR_ALL = (
 )  # fmt: skip
 """What the recipes of one task and of several have in common."""
 SHARING: Mapping[str, Any] = {"weighting": "fixed", "task_weight": 1.0, "balance": 0.5}
-"""How tasks share: the defaults, which a study of one trial would not try first."""
+"""How tasks share: the defaults, named so that a change of the first recipes does not change what is measured."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def related(folder: Path, groups: Mapping[str, Sequence[str]], per_group: int, s
     if folder.exists():
         return folder
     source = run.fashion_mnist()
-    half = folder.with_suffix(".half")
+    half = run.emptied(folder.with_suffix(".half"))
     images, labels = (source.read_idx(source.HOME / f"t10k-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
     draw = np.random.default_rng(seed)
     for group, names in groups.items():

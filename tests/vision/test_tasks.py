@@ -21,6 +21,7 @@ from autotune.vision import (
     task_columns,
 )
 from autotune.vision.arrays import ArrayCache
+from autotune.vision.imbalance import in_batches
 from autotune.vision.tasks import shared_out
 
 CPU = Placement("cpu")
@@ -35,7 +36,8 @@ def test_columns_stand_side_by_side():
 @pytest.mark.parametrize(
     ("sizes", "batch_size", "balance", "wanted"),
     [
-        ([7], 32, 0.0, [32]),
+        ([7], 32, 0.0, [7]),
+        ([40], 32, 0.0, [32]),
         ([7], 1, 0.5, [1]),
         ([1400, 200], 32, 1.0, [28, 4]),
         ([1400, 200], 32, 0.0, [16, 16]),
@@ -44,10 +46,14 @@ def test_columns_stand_side_by_side():
         ([3, 2, 2], 7, 1.0, [3, 2, 2]),
         ([60_000, 20], 64, 1.0, [63, 1]),
         ([5, 5, 5, 5], 2, 1.0, [1, 1, 1, 1]),
+        ([100, 100, 100], 256, 0.5, [86, 85, 85]),
+        ([33, 10_000], 64, 0.0, [32, 32]),
+        ([5, 10_000], 64, 0.0, [5, 59]),
+        ([5, 5], 64, 0.0, [5, 5]),
     ],
 )
 def test_balance_shares_out_a_batch(sizes, batch_size, balance, wanted):
-    """In proportion at 1, all alike at 0, in between by the exponent; and one image of each task at least."""
+    """In proportion at 1, alike at 0, in between by the exponent; at least one image of each task, and at most all."""
     assert shared_out(sizes, batch_size, balance) == wanted
 
 
@@ -59,10 +65,11 @@ def test_balance_shares_out_a_batch(sizes, batch_size, balance, wanted):
 def test_no_task_is_left_out(sizes, batch_size, balance):
     """A batch is as large as was asked, every task is in it; larger ones have no fewer images, or all are alike."""
     found = shared_out(sizes, batch_size, balance)
-    assert sum(found) == max(batch_size, len(sizes))
-    assert min(found) >= 1
+    assert sum(found) == max(min(batch_size, sum(sizes)), len(sizes))
+    assert all(1 <= one <= size for one, size in zip(found, sizes, strict=True))
     assert balance == 0 or [one for _, one in sorted(zip(sizes, found, strict=True))] == sorted(found)
-    assert balance > 0 or max(found) - min(found) <= 1
+    with_more = [one for one, size in zip(found, sizes, strict=True) if one < size]
+    assert balance > 0 or not with_more or max(found) - min(with_more) <= 1
 
 
 @pytest.fixture
@@ -85,30 +92,94 @@ def test_one_task_is_the_task_itself(sides):
         for ((one,), labels), ((other,), targets) in pairs:
             assert torch.equal(one, other)
             assert torch.equal(labels, targets)
-        assert alone.images(epoch, 16) == 90
-    assert (alone.steps(16), alone.shares(16)) == (6, [15.0])
+    assert (alone.steps(16), alone.images(16), alone.shares(16), alone.passes(16)) == (6, 90, [15], [1.0])
 
 
 def test_in_proportion_every_image_comes_once_an_epoch(sides):
-    """With balance 1 an epoch is one pass over every task; labels tell the task."""
+    """With balance 1 and batches that all tasks fill, an epoch is one pass over every task; labels tell the task."""
     both = together(sides, 1.0)
     for epoch in range(2):
-        labels = torch.cat([targets for _, targets in both.epoch(epoch, 16)])
+        labels = torch.cat([targets for _, targets in both.epoch(epoch, 11)])
         expected = torch.cat([sides[0].targets, sides[1].targets + 3])
         assert torch.equal(labels.sort().values, expected.sort().values)
-        assert both.images(epoch, 16) == len(labels) == len(both) == 110
+    assert both.images(11) == len(both) == 110
+    assert both.passes(11) == [1.0, 1.0]
+
+
+class Numbers:
+    """A side whose inputs are the numbers of its images, in each pass in another order; no image takes any time."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def row(self, number):
+        """A whole pass."""
+        return torch.randperm(self.count, generator=torch.Generator().manual_seed(number))
+
+    def epoch(self, epoch, batch_size, *, cuts=None):
+        for part in in_batches(self.row(epoch), batch_size, cuts):
+            yield (part,), torch.zeros(len(part), dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "balance", "wanted"),
+    [
+        ([187, 1400], 32, 0.5, [9, 23]),
+        ([100, 100, 100], 150, 0.5, [50, 50, 50]),
+        ([100, 100, 100], 256, 0.5, [50, 50, 50]),
+        ([33, 1000], 64, 0.0, [31, 30]),
+        ([33, 991], 64, 0.0, [32, 32]),
+        ([5, 5], 64, 0.0, [5, 5]),
+        ([5, 100], 35, 0.0, [5, 30]),
+        ([3, 3, 3], 2, 1.0, [1, 1, 1]),
+    ],
+)
+def test_every_batch_has_what_was_shared_out(sizes, batch_size, balance, wanted):
+    """All batches are alike, and each task's images are those of its passes, one after the other, none left out."""
+    numbers = [Numbers(size) for size in sizes]
+    feed = TaskFeed(numbers, [1] * len(sizes), balance=balance)
+    assert feed.shares(batch_size) == wanted
+    walked = [[] for _ in sizes]
+    for epoch in range(3):
+        batches = list(feed.epoch(epoch, batch_size))
+        assert len(batches) == feed.steps(batch_size) == -(-sum(sizes) // batch_size)
+        assert sum(len(labels) for _, labels in batches) == feed.images(batch_size)
+        for (rows,), labels in batches:
+            assert torch.bincount(labels).tolist() == wanted
+            for task, own in enumerate(walked):
+                own.append(rows[labels == task])
+    for side, own, often in zip(numbers, walked, feed.passes(batch_size), strict=True):
+        found = torch.cat(own)
+        assert len(found) == pytest.approx(3 * often * len(side))
+        passes = [side.row(number) for number in range(len(found) // len(side) + 1)]
+        assert torch.equal(found, torch.cat(passes)[: len(found)])
+
+
+@pytest.mark.parametrize("shares", [[9, 23], [1, 15], [50, 50, 50]])
+def test_parts_of_a_batch_have_images_of_every_task(shares):
+    """The tasks' images are spread evenly: a part of a batch has its share of each, one more or less at most."""
+    feed = TaskFeed([Numbers(10 * share) for share in shares], [1] * len(shares), balance=1.0)
+    size = sum(shares)
+    for _, labels in feed.epoch(0, size):
+        for parts in (2, 4):
+            for part in torch.split(labels, -(-size // parts)):
+                found = torch.bincount(part, minlength=len(shares))
+                due = torch.tensor(shares) * len(part) / size
+                assert bool(((found - due).abs() <= 1).all())
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
 def test_every_batch_has_images_of_every_task(sides, balance):
-    """Each step sees all tasks, with as many images of each as on average, give or take less than one."""
+    """Each step sees all tasks, with as many images of each as is said."""
     both = together(sides, balance)
     batches = list(both.epoch(0, 16))
     assert len(batches) == both.steps(16) == 7
     for (images,), targets in batches:
-        own = [int((targets < 3).sum()), int((targets >= 3).sum())]
-        assert all(abs(found - share) < 1 for found, share in zip(own, both.shares(16), strict=True))
-        assert len(images) == len(targets)
+        assert [int((targets < 3).sum()), int((targets >= 3).sum())] == both.shares(16)
+        assert len(images) == len(targets) == 16
         assert images.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -123,20 +194,12 @@ def test_tasks_walk_through_their_own_passes_over_epochs(sides, balance):
             for own, mask in zip(found, (targets < 3, targets >= 3), strict=True):
                 own.append(images[mask])
             seen += len(targets)
-        assert both.images(epoch, 16) == seen
-    for side, batches, most in zip(sides, found, shared_out([90, 20], 16, balance), strict=True):
-        endless = (batch for epoch in range(100) for (batch,), _ in side.epoch(epoch, most))
-        own = list(islice(endless, len(batches)))
-        assert all(torch.equal(one, other) for one, other in zip(batches, own, strict=True))
+        assert both.images(16) == seen
     assert len(found[0]) == len(found[1]) == 4 * 7
-
-
-def test_the_average_share_is_told(sides):
-    """Over whole passes a task has as many images of a batch as is said: batches differ by one."""
-    both = together(sides, 0.5)
-    for most, share, side in zip(shared_out([90, 20], 16, 0.5), both.shares(16), sides, strict=True):
-        sizes = [len(targets) for _, targets in side.epoch(0, most)]
-        assert share == pytest.approx(sum(sizes) / len(sizes))
+    for side, batches in zip(sides, found, strict=True):
+        own = torch.cat(batches)
+        endless = torch.cat([batch for epoch in range(14) for (batch,), _ in side.epoch(epoch, 16)])
+        assert torch.equal(own, endless[: len(own)])
 
 
 def test_where_a_task_stands_follows_from_the_epoch(sides):
@@ -150,8 +213,8 @@ def test_where_a_task_stands_follows_from_the_epoch(sides):
         assert torch.equal(labels, targets)
 
 
-def test_a_pass_may_begin_in_its_middle(sides, backbone, preprocess, tmp_path):
-    """Leaving out the first batches leaves the others as they are: of images, of kept and of live activations."""
+def test_a_pass_may_be_cut_anywhere(sides, backbone, preprocess, tmp_path):
+    """The same rows come where the pass is cut otherwise: of images, of kept and of live activations."""
     module = CPU.module(backbone.build(3)).eval()
     freeze(module, backbone, 1)
     cuts = Cuts(module, backbone, img_size=preprocess.img_size, folder=None)
@@ -161,26 +224,28 @@ def test_a_pass_may_begin_in_its_middle(sides, backbone, preprocess, tmp_path):
         *(BoundaryFeed(sides[0], boundaries, cuts.at(1), keep=keep, keep_going=lambda: True) for keep in (True, False)),
     ]
     for feed in feeds:
-        whole = list(feed.epoch(1, 16))
-        rest = list(feed.epoch(1, 16, start=4))
-        assert len(rest) == len(whole) - 4
-        for (one, labels), (other, targets) in zip(rest, whole[4:], strict=True):
-            assert torch.equal(labels, targets)
-            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        (whole,) = feed.epoch(1, 90)
+        parts = list(feed.epoch(1, 16, cuts=[7, 20, 36, 90]))
+        for (inputs, labels), start, stop in zip(parts, [7, 20, 36], [20, 36, 90], strict=True):
+            assert torch.equal(labels, whole[1][start:stop])
+            for one, other in zip(inputs, whole[0], strict=True):
+                torch.testing.assert_close(one, other[start:stop])
 
 
 def test_the_epoch_ends_where_the_host_says_stop(sides):
-    """A task whose feed gives nothing any more ends the epoch instead of breaking it."""
+    """A task whose feed gives nothing any more ends the epoch instead of breaking it; whole batches before it count."""
 
-    class Silent:
-        def __len__(self):
-            return 20
+    class Stopped(Numbers):
+        def __init__(self, batches):
+            super().__init__(100)
+            self.batches = batches
 
-        def epoch(self, epoch, batch_size, *, start=0):
-            return iter(())
+        def epoch(self, epoch, batch_size, *, cuts=None):
+            yield from islice(super().epoch(epoch, batch_size, cuts=cuts), self.batches)
 
-    for both in ([sides[0], Silent()], [Silent(), sides[1]]):
-        assert list(together(both, 0.5).epoch(0, 16)) == []
+    for batches in (0, 2):
+        for both in ([Numbers(90), Stopped(batches)], [Stopped(batches), Numbers(90)]):
+            assert [len(labels) for _, labels in together(both, 0.5).epoch(0, 16)] == [16] * batches
 
 
 def batch(columns=5, count=12, first=0, classes=5, seed=0):

@@ -149,7 +149,8 @@ class Fitting:
         epochs = self.recipe.head_epochs
         trains = [side.unaugmented() for side in self.sides]
         feeds = [
-            self._feed(side, cut, epochs * passes) for side, passes in zip(trains, self._passes(trains), strict=True)
+            self._feed(side, cut, epochs * passes)
+            for side, passes in zip(trains, self.together(trains).passes(self.recipe.batch_size), strict=True)
         ]
         heads = self.training(freeze(self.module, self.backbone, 0), cut, weights=[1.0] * len(self.tasks))
         layers = [self.module.get_submodule(name) for name in self.backbone.head(self.module)]
@@ -197,16 +198,12 @@ class Fitting:
             self.run.note("activations computed anew: every epoch draws other views")
             anew = [BoundaryFeed(side, self.boundaries, cut, keep=False, keep_going=self.asking) for side in trains]
             return [*anew], checks
+        often = self.together(trains).passes(self.recipe.batch_size)
         feeds = [
             self._feed(side, cut, epochs * passes, task.name)
-            for side, passes, task in zip(trains, self._passes(trains), self.tasks, strict=True)
+            for side, passes, task in zip(trains, often, self.tasks, strict=True)
         ]
         return [*feeds], checks
-
-    def _passes(self, sides: Sequence[Images]) -> list[float]:
-        """How often each image of each task comes in an epoch, on average."""
-        feed, size = self.together(sides), self.recipe.batch_size
-        return [feed.steps(size) * share / len(side) for share, side in zip(feed.shares(size), sides, strict=True)]
 
     def epochs(self) -> Generator[Epoch, None, None]:
         """Trains everything that is unfrozen, epoch after epoch."""
@@ -220,7 +217,7 @@ class Fitting:
             seen = train_epoch(trained, feed, epoch=done, batch_size=size, seed=self.run.seed, keep_going=self.asking)
             if self.asking.reason in ("pause", "prune") or not seen:
                 return
-            at = further(at, seen / feed.images(done, size))
+            at = further(at, seen / feed.images(size))
             done += 1
             with trained.average.applied():
                 found = [

@@ -24,7 +24,8 @@ class MultitaskRecipe(Recipe):
         0.5,
         ge=0,
         le=1,
-        description="Exponent on the tasks' sizes for their shares of each batch: 0 gives all alike, 1 in proportion.",
+        description="Exponent on the tasks' sizes for their shares of each batch: 1 gives in proportion, 0 all alike, "
+        "as far as they have images.",
     )
     unfreeze_share: Annotated[float, Float(0.0, 1.0)] = Field(
         0.35, ge=0, le=1, description="Share of the backbone's blocks to train, from the top; 0 trains the heads only."
@@ -55,7 +56,9 @@ class MultitaskRecipe(Recipe):
     augment: Annotated[str, Choice(registry="augmentations")] = Field(
         "none", description="Augmentation policy. The heads' own phase sees unaugmented images."
     )
-    batch_size: int = Field(64, ge=1, description="Images a step, of all tasks together; each has one at least.")
+    batch_size: int = Field(
+        64, ge=1, description="Images a step at most, of all tasks together; each has one at least."
+    )
     img_size: int | None = Field(
         None, ge=8, description="Side of the network's input in pixels; the backbone's own by default."
     )
