@@ -70,6 +70,7 @@ class Launcher(ABC):
     """Starts identical workers on one machine or on a cluster.
 
     What they do is followed in the study's folder. It is built once for a command, which asks it from one thread.
+    Whatever else than an AutotuneError a method raises is told as a mistake of the launcher's.
     """
 
     @abstractmethod
@@ -77,7 +78,7 @@ class Launcher(ABC):
         """Starts n workers and returns the group's id; the same key twice starts nothing twice.
 
         Raises:
-            AutotuneError: They cannot be started.
+            AutotuneError: They cannot be started; none of them runs on.
         """
 
     @abstractmethod

@@ -47,7 +47,7 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
 
     Raises:
         Interrupted: A signal came; everything is saved.
-        PluginError: The launcher cannot be built.
+        PluginError: The launcher cannot be built, or has failed.
         StudyError: The workers have ended before the study was done, or the folder cannot be written.
         BudgetError: The time ended before any epoch was done.
         RepeatedFailure: The same failure came five times in a row.
@@ -61,7 +61,8 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
         followers = [engine.Follower(context, observer) for observer in observers]
         died = engine.dead_attempts(context)
         for number in itertools.count(1):
-            group = Group(launcher, _spec(context.plan, crew, call), crew.workers, f"{call.worker}-{number}")
+            spec, key = _spec(context.plan, crew, call), f"{call.worker}-{number}"
+            group = Group(launcher, spec, crew.workers, key, _called(crew))
             _follow_group(call, context, group, followers)
             if _follow_others(call, context, followers):
                 break
@@ -136,7 +137,7 @@ def _launcher(plan: Plan, crew: Crew) -> Launcher:
     Raises:
         PluginError: Its plugin cannot, or builds something else.
     """
-    called = f"launcher {crew.launcher!r}"
+    called = _called(crew)
     try:
         launcher = plan.plugins.launcher(crew.launcher).build()
     except AutotuneError:
@@ -146,6 +147,10 @@ def _launcher(plan: Plan, crew: Crew) -> Launcher:
     if not isinstance(launcher, Launcher):
         raise PluginError(f"{called}: build returned {type(launcher).__name__}, not an autotune.Launcher")
     return launcher
+
+
+def _called(crew: Crew) -> str:
+    return f"launcher {crew.launcher!r}"
 
 
 def _spec(plan: Plan, crew: Crew, call: engine.Call) -> WorkerSpec:

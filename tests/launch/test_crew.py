@@ -171,6 +171,35 @@ def test_a_worker_that_is_given_up_is_told_of(plan):
     assert told == ["worker 0 is given up, 1 of 2 go on; worker-0 says: there is no GPU 7"]
 
 
+class Unreachable(Doomed):
+    """A scheduler that does not answer for a moment, while its workers run."""
+
+    asked = ()
+
+    def poll(self, group):
+        """Fails once."""
+        Unreachable.asked += ("poll",)
+        if Unreachable.asked == ("poll",):
+            raise OSError("no route to the scheduler")
+        state = WorkerState.DONE if "cancel" in self.asked else WorkerState.RUNNING
+        return [WorkerStatus(index=i, state=state) for i in range(self.count)]
+
+    def cancel(self, group, index=None):
+        """Ends them."""
+        Unreachable.asked += ("cancel",)
+
+
+def test_a_launcher_that_fails_leaves_nobody_behind(plan):
+    """Its error is not taken for a full disk, and its workers are ended before the command is."""
+    plan.plugins.register(Offering("far", Unreachable), "far")
+    plan.write()
+    Unreachable.asked = ()
+    said = r"^launcher 'far': poll raised OSError: no route to the scheduler"
+    with claim(plan.path), pytest.raises(PluginError, match=said):
+        run_crew(plan, Crew(workers=2, launcher="far"), Clock(plan.path))
+    assert Unreachable.asked == ("poll", "cancel", "poll")
+
+
 class Death(BaseException):
     """The end of a process."""
 
