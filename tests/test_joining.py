@@ -6,8 +6,15 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from autotune import joining
 from autotune.engine.processes import fresh_mark
-from autotune.joining import left_by
+from autotune.errors import Interrupted
+from autotune.joining import join, left_by
+from autotune.launch.leading import LAUNCHED_BY
+from autotune.searching import prepare
+from autotune.testing import tiny_folder
 
 MARK = "from autotune.engine.processes import fresh_mark; print(fresh_mark(), flush=True); input()"
 
@@ -37,3 +44,30 @@ def test_a_parent_is_missed_where_machines_cannot_be_told_apart(monkeypatch):
     monkeypatch.setattr(os, "getppid", lambda: 1)
     assert gone()
     assert not others()
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Makes a study that no one has begun; its words are assignments."""
+
+    def make(*words):
+        images = tiny_folder(tmp_path / "images")
+        plan = prepare(str(images), ("trainer=toy", "sampler=random", "epochs=1", "name=study", *words), runs=tmp_path)
+        plan.write()
+        return plan
+
+    return make
+
+
+def test_a_launcher_that_dies_while_the_study_is_opened_is_missed(study, monkeypatch):
+    """Whose worker this is was noted before anything that takes long."""
+    made, reopen = study("time=20s"), joining.reopen
+
+    def slow(*args):
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        return reopen(*args)
+
+    monkeypatch.setenv(LAUNCHED_BY, f"-{os.getppid()}-0-deadbeef")
+    monkeypatch.setattr(joining, "reopen", slow)
+    with pytest.raises(Interrupted, match="stopped by its launcher's death"):
+        join(made.path)
