@@ -19,7 +19,9 @@ class WorkerSpec:
     Attributes:
         argv: Its command.
         cwd: The folder that it runs in.
-        env: Environment variables to add; those that autotune reads here are among them.
+        env: Environment variables to add, among them those that are set here of ``AUTOTUNE_*`` and those that say where
+            caches lie and that nothing is downloaded: ``XDG_CACHE_HOME``, ``HF_HOME``, ``TORCH_HOME``,
+            ``HF_HUB_OFFLINE``, ``TRANSFORMERS_OFFLINE``.
         cpus: CPU cores.
         memory: Bytes, or None for the scheduler's default.
         gpus: GPUs, or a share of one.

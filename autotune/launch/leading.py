@@ -26,6 +26,8 @@ LAUNCHED_BY = "AUTOTUNE_LAUNCHED_BY"
 """Tells a worker the mark of the call that looks after it; where that is seen to be dead, the worker leaves."""
 ON_GPU = "AUTOTUNE_ON_GPU"
 """Tells a worker that it was given a GPU, so that it does not train on the CPU where that is not there."""
+PASSED_ON = ("XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""What is read besides ``AUTOTUNE_*`` and passed on to workers: where caches lie, and whether nothing is downloaded."""
 OWN, KILLED = 0.5, 0.65
 """Shares of the grace time: in the first, workers save and end by themselves; after the second, they are killed. What
 is left is for the best model: who launched them stops waiting at 0.7."""
@@ -155,7 +157,7 @@ def _called(crew: Crew) -> str:
 
 def _spec(plan: Plan, crew: Crew, call: engine.Call) -> WorkerSpec:
     folder = plan.path.resolve()
-    env = {name: value for name, value in os.environ.items() if name.startswith("AUTOTUNE_")}
+    env = {name: value for name, value in os.environ.items() if name.startswith("AUTOTUNE_") or name in PASSED_ON}
     return WorkerSpec(
         argv=[sys.executable, "-m", "autotune", "worker", str(folder), "--grace", f"{OWN * crew.grace:g}s"],
         env={**env, LAUNCHED_BY: call.worker, **({ON_GPU: "1"} if crew.gpus else {})},

@@ -74,6 +74,40 @@ def test_workers_that_cannot_work_are_said(plan):
     assert "workers/worker-*.log" in caught.value.hint
 
 
+def test_workers_are_told_where_caches_lie_and_to_stay_offline(plan, monkeypatch):
+    """A worker of another machine knows nothing but this; of the rest of the environment it is told nothing."""
+    given = {
+        "XDG_CACHE_HOME": "/caches",
+        "HF_HOME": "/caches/hf",
+        "TORCH_HOME": "/caches/torch",
+        "HF_HUB_OFFLINE": "1",
+        "AUTOTUNE_MAX_PIXELS": "1000000",
+    }
+    told = []
+
+    class Noting(Doomed):
+        """Notes what it is told."""
+
+        def submit(self, spec, n, key):
+            """Notes it."""
+            told.append(dict(spec.env))
+            return super().submit(spec, n, key)
+
+    for name in list(os.environ):
+        if name.startswith("AUTOTUNE_") and name != "AUTOTUNE_CACHE_DIR":
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+    for name, value in {**given, "SECRET": "x"}.items():
+        monkeypatch.setenv(name, value)
+    plan.plugins.register(Offering("noting", Noting), "noting")
+    plan.write()
+    with claim(plan.path), pytest.raises(StudyError, match="have ended before"):
+        run_crew(plan, Crew(workers=1, launcher="noting"), Clock(plan.path))
+    (env,) = told
+    assert env.keys() == {*given, "AUTOTUNE_CACHE_DIR", "AUTOTUNE_LAUNCHED_BY"}
+    assert {name: env[name] for name in given} == given
+
+
 @pytest.mark.parametrize(("new", "said"), [("", ""), ("error: it burns\n", "; worker-1 says: it burns")])
 def test_what_earlier_workers_said_is_passed_over(plan, new, said):
     """A worker that died without a word has not said what stands in its log from before."""
