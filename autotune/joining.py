@@ -70,8 +70,7 @@ def join(folder: Path, *, grace: float = engine.GRACE, observers: Iterable[objec
         if gone is not None:
             call.pulse.add(lambda: call.signals.ask("its launcher's death") if gone() else None)
         reason = engine.run_worker(call)
-    if launched_by is None:
-        _conclude(plan, clock)
+    _conclude(plan, clock)
     return Joined(study=engine.snapshot(folder, load_model), reason=reason)
 
 

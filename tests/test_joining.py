@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
 
 import pytest
 
-from autotune import joining
+from autotune import engine, joining
 from autotune.engine.processes import fresh_mark
 from autotune.errors import Interrupted
 from autotune.joining import join, left_by
@@ -71,3 +72,19 @@ def test_a_launcher_that_dies_while_the_study_is_opened_is_missed(study, monkeyp
     monkeypatch.setattr(joining, "reopen", slow)
     with pytest.raises(Interrupted, match="stopped by its launcher's death"):
         join(made.path)
+
+
+def test_a_launched_worker_hands_over_where_its_launcher_does_not(study, monkeypatch):
+    """While the call that launched it has claimed the study, that is left to the call; else nobody would do it."""
+    made = study("trials=2")
+    with engine.at_work(made, engine.Clock(made.path)) as call:
+        engine.set_up(call)
+    monkeypatch.setenv(LAUNCHED_BY, "0123456789ab-4194303-1-deadbeef")
+    with (made.path / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert join(made.path).study.state == "done"
+        assert not (made.path / "report.md").exists()
+    joined = join(made.path)
+    assert joined.study.best is not None
+    assert (made.path / "report.md").is_file()
+    assert (made.path / "best").is_dir()
