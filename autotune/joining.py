@@ -51,6 +51,8 @@ def join(folder: Path, *, grace: float = engine.GRACE, observers: Iterable[objec
         UsageError: Who launched this worker gave it a GPU that is not there.
         RepeatedFailure: The same failure came five times in a row.
     """
+    launched_by = os.environ.get(LAUNCHED_BY)
+    gone = None if launched_by is None else left_by(launched_by)  # first of all: what follows may take minutes
     plugins = load_plugins()
     for number, observer in enumerate(observers):
         plugins.register(observer, f"{type(observer).__name__.lower()}-{number}")
@@ -64,14 +66,11 @@ def join(folder: Path, *, grace: float = engine.GRACE, observers: Iterable[objec
     clock = engine.Clock(folder, plan.config.time)
     clock.open()
     plan = taught(plan, clock)
-    launched_by = os.environ.get(LAUNCHED_BY)
     with engine.at_work(plan, clock, grace=grace) as call:
-        if launched_by is not None:
-            gone = left_by(launched_by)
+        if gone is not None:
             call.pulse.add(lambda: call.signals.ask("its launcher's death") if gone() else None)
         reason = engine.run_worker(call)
-    if launched_by is None:
-        _conclude(plan, clock)
+    _conclude(plan, clock)
     return Joined(study=engine.snapshot(folder, load_model), reason=reason)
 
 

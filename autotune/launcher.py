@@ -19,7 +19,9 @@ class WorkerSpec:
     Attributes:
         argv: Its command.
         cwd: The folder that it runs in.
-        env: Environment variables to add; those that autotune reads here are among them.
+        env: Environment variables to add, among them those that are set here of ``AUTOTUNE_*`` and those that say where
+            caches lie and that nothing is downloaded: ``XDG_CACHE_HOME``, ``HF_HOME``, ``TORCH_HOME``,
+            ``HF_HUB_OFFLINE``, ``TRANSFORMERS_OFFLINE``.
         cpus: CPU cores.
         memory: Bytes, or None for the scheduler's default.
         gpus: GPUs, or a share of one.
@@ -70,6 +72,7 @@ class Launcher(ABC):
     """Starts identical workers on one machine or on a cluster.
 
     What they do is followed in the study's folder. It is built once for a command, which asks it from one thread.
+    Whatever else than an AutotuneError a method raises is told as a mistake of the launcher's.
     """
 
     @abstractmethod
@@ -77,7 +80,7 @@ class Launcher(ABC):
         """Starts n workers and returns the group's id; the same key twice starts nothing twice.
 
         Raises:
-            AutotuneError: They cannot be started.
+            AutotuneError: They cannot be started; none of them runs on.
         """
 
     @abstractmethod

@@ -74,7 +74,11 @@ class LocalLauncher(Launcher):
                 workers.append(_Worker(env=env, cores=cores))
             self._groups[key] = _Group(spec=spec, workers=workers)
             spec.log_dir.mkdir(parents=True, exist_ok=True)
-            self.poll(key)
+            try:
+                self.poll(key)
+            except OSError:  # some may have started
+                self.cancel(key)
+                raise
         return key
 
     def poll(self, group: str) -> Sequence[WorkerStatus]:

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ def trial_folder(study: Path, number: int) -> Path:
     return study / "trials" / f"{number:05d}"
 
 
-def claim_trial(study: Path, last: int) -> tuple[int, Path]:
+def claim_trial(study: Path, last: int, check: Callable[[], None] | None = None) -> tuple[int, Path]:
     """Takes the next free number by making its folder; the caller holds the study's lock.
 
     A folder that nobody in the journal has, and in which nothing was tried, was left by a death and is taken again.
@@ -38,20 +38,21 @@ def claim_trial(study: Path, last: int) -> tuple[int, Path]:
     Args:
         study: The study's folder.
         last: The highest number that the journal knows; -1 if there is none.
+        check: Asked before anything is made or removed; raises where the lock was lost while room was waited for.
 
     Raises:
         StudyError: The folder cannot be made.
     """
     home = study / "trials"
     try:
-        insist(home, lambda: home.mkdir(exist_ok=True))
+        insist(home, lambda: home.mkdir(exist_ok=True), check)
         while True:
             last += 1
             folder = trial_folder(study, last)
-            insist(folder, partial(folder.mkdir, exist_ok=True))
+            insist(folder, partial(folder.mkdir, exist_ok=True), check)
             if not attempts(folder):
                 for left in folder.iterdir():
-                    left.unlink()
+                    insist(left, left.unlink, check)
                 return last, folder
     except OSError as error:
         raise StudyError(f"{home}: cannot be written ({error.strerror})", hint="make room, or check the rights") from (

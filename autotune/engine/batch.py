@@ -112,7 +112,7 @@ def _make(context: Context, leader: Turn) -> None:
         if place in made:
             continue
         context.lock.check()
-        own, folder = attempt.claim_trial(plan.path, max(last, own))
+        own, folder = attempt.claim_trial(plan.path, max(last, own), context.lock.check)
         TrialPlan(
             trial=own,
             stage="search",
@@ -123,7 +123,7 @@ def _make(context: Context, leader: Turn) -> None:
             batch=number,
             recipe=member.recipe.model_dump(mode="json"),
             sampled=member.sampled,
-        ).write(folder)
+        ).write(folder, context.lock.check)
         context.lock.check()  # the disk may have been full for longer than the hold
         context.journal.members.add_trial(
             create_trial(

@@ -66,18 +66,21 @@ def passes(error: OSError) -> bool:
     return error.errno in _PASSING
 
 
-def insist(path: Path, write: Callable[[], T]) -> T:
+def insist(path: Path, write: Callable[[], T], check: Callable[[], None] | None = None) -> T:
     """Does what writes, and does it again while that cannot be and may pass.
 
     Args:
         path: What is written, for the warning.
         write: Leaves nothing half done when it raises.
+        check: Asked before every time; raises where it must not be written any more.
 
     Raises:
         OSError: It cannot be written, and does not pass, or not in time.
     """
     began: float | None = None
     while True:
+        if check is not None:
+            check()
         try:
             done = write()
         except OSError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,13 @@ class TrialPlan:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     sampled: Mapping[str, Any] = field(default_factory=dict)
 
-    def write(self, folder: Path) -> None:
-        """Writes it into the trial's folder, atomically."""
+    def write(self, folder: Path, check: Callable[[], None] | None = None) -> None:
+        """Writes it into the trial's folder, atomically.
+
+        Args:
+            folder: The trial's folder.
+            check: Asked before every time that it is written; raises where the trial is somebody else's by now.
+        """
         head = {
             "trial": self.trial,
             "stage": self.stage,
@@ -64,7 +69,7 @@ class TrialPlan:
         document.add("recipe", tomlkit.item(_without_none(self.recipe)))
         document.add("sampled", tomlkit.item(_without_none(self.sampled)))
         content = tomlkit.dumps(document).encode()
-        insist(folder / FILE, lambda: write_atomically(folder / FILE, content))
+        insist(folder / FILE, lambda: write_atomically(folder / FILE, content), check)
 
     @classmethod
     def read(cls, folder: Path) -> TrialPlan | None:

@@ -104,12 +104,16 @@ def way_on(
 
 
 def deaths(past: Sequence[Attempt]) -> int:
-    """How many attempts in a row have died without a new epoch; those that could not even begin do not count."""
-    count = 0
-    for one in reversed(past):
-        if one.end is not None or one.points:
-            break
-        count += one.begun
+    """How many attempts in a row have died without a new epoch; those that could not even begin do not count.
+
+    Epochs that were trained again, for an earlier attempt had left no checkpoint of them, are not new.
+    """
+    count, furthest = 0, 0.0
+    for one in past:
+        reached = one.points[-1].at if one.points else 0.0
+        new = reached > furthest + SLACK
+        count = 0 if new or one.end is not None else count + one.begun
+        furthest = max(furthest, reached)
     return count
 
 

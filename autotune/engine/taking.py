@@ -154,7 +154,11 @@ def is_at_work(context: Context) -> bool:
 
 
 def dead_attempts(context: Context) -> frozenset[Path]:
-    """The attempts at trials that go on which have begun and not ended; the caller knows that nobody is at work."""
+    """The attempts that have begun and not ended, at trials that go on.
+
+    They are dead where nobody is at work; else those of living workers are among them. What a later call finds beyond
+    an earlier one has begun in between.
+    """
     numbers = [frozen.user_attrs[NUMBER] for _, frozen in context.waiting() if NUMBER in frozen.user_attrs]
     found = [attempt.open_attempt(attempt.trial_folder(context.plan.path, number)) for number in numbers]
     return frozenset(folder for folder in found if folder is not None and attempt.read_claim(folder) is not None)

@@ -87,7 +87,7 @@ def resume(context: Context, stage: str, frozen: FrozenTrial) -> Turn:
 def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
     """Takes a new trial that trains the leader longer than its recipe says; the caller holds the study's lock."""
     context.lock.check()
-    number, folder = attempt.claim_trial(context.plan.path, context.last_number())
+    number, folder = attempt.claim_trial(context.plan.path, context.last_number(), context.lock.check)
     recipe, _ = accepted(context, lambda: validated(context, leader.recipe))
     TrialPlan(
         trial=number,
@@ -99,7 +99,7 @@ def continue_beyond(context: Context, leader: Trial, epochs: int) -> Turn:
         parent=leader.number,
         recipe=leader.recipe,
         sampled=leader.sampled,
-    ).write(folder)
+    ).write(folder, context.lock.check)
     context.lock.check()  # the disk may have been full for longer than the hold
     context.journal.final.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={NUMBER: number}))
     frozen = next(t for t in context.frozen(FINAL) if t.user_attrs.get(NUMBER) == number)
@@ -134,7 +134,8 @@ def _turn(context: Context, trial: optuna.Trial, place: int) -> Turn:
         context.lock.check()
         if PLACE not in trial.user_attrs:
             trial.set_user_attr(PLACE, place)
-        number, _ = attempt.claim_trial(context.plan.path, context.last_number())
+        number, _ = attempt.claim_trial(context.plan.path, context.last_number(), context.lock.check)
+        context.lock.check()  # who has broken the hold may be training this trial, by another number
         trial.set_user_attr(NUMBER, number)
     folder = attempt.trial_folder(context.plan.path, number)
     folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,7 @@ def _turn(context: Context, trial: optuna.Trial, place: int) -> Turn:
         recipe=sampled if recipe is None else recipe.model_dump(mode="json"),
         sampled=sampled,
     )
-    plan.write(folder)
+    plan.write(folder, context.lock.check)
     return Turn(optuna=trial, stage=SEARCH, plan=plan, recipe=recipe, refused=refused, drawn=drawn)
 
 

@@ -217,8 +217,13 @@ class _Attempt:
             run, best = self.open[numbers[trial.number]], best_saved(trial.curve, objective)
             keep = {Path(best.checkpoint).name} if best and best.checkpoint else set()
             thin_attempt(run.folder, keep=keep | run.settled)
-        scored = [trial for trial in trials if points[numbers[trial.number]][1].metrics]
+        scored = [trial for trial in trials if self._goes_on(numbers[trial.number], points)]
         return {numbers[number]: stop for number, stop in context.pruner.decide_many(scored, study).items()}
+
+    def _goes_on(self, place: int, points: Mapping[int, tuple[Epoch, Point]]) -> bool:
+        """Whether a trial that has a score may be stopped: after its last epoch it is complete."""
+        point = points[place][1]
+        return bool(point.metrics) and point.at < self.open[place].epochs - SLACK
 
 
 def _clear(folder: Path, study: Path) -> None:

@@ -26,6 +26,8 @@ LAUNCHED_BY = "AUTOTUNE_LAUNCHED_BY"
 """Tells a worker the mark of the call that looks after it; where that is seen to be dead, the worker leaves."""
 ON_GPU = "AUTOTUNE_ON_GPU"
 """Tells a worker that it was given a GPU, so that it does not train on the CPU where that is not there."""
+PASSED_ON = ("XDG_CACHE_HOME", "HF_HOME", "TORCH_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""What is read besides ``AUTOTUNE_*`` and passed on to workers: where caches lie, and whether nothing is downloaded."""
 OWN, KILLED = 0.5, 0.65
 """Shares of the grace time: in the first, workers save and end by themselves; after the second, they are killed. What
 is left is for the best model: who launched them stops waiting at 0.7."""
@@ -47,7 +49,7 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
 
     Raises:
         Interrupted: A signal came; everything is saved.
-        PluginError: The launcher cannot be built.
+        PluginError: The launcher cannot be built, or has failed.
         StudyError: The workers have ended before the study was done, or the folder cannot be written.
         BudgetError: The time ended before any epoch was done.
         RepeatedFailure: The same failure came five times in a row.
@@ -61,7 +63,8 @@ def run_crew(plan: Plan, crew: Crew, clock: engine.Clock, *, observers: Iterable
         followers = [engine.Follower(context, observer) for observer in observers]
         died = engine.dead_attempts(context)
         for number in itertools.count(1):
-            group = Group(launcher, _spec(context.plan, crew, call), crew.workers, f"{call.worker}-{number}")
+            spec, key = _spec(context.plan, crew, call), f"{call.worker}-{number}"
+            group = Group(launcher, spec, crew.workers, key, _called(crew))
             _follow_group(call, context, group, followers)
             if _follow_others(call, context, followers):
                 break
@@ -136,7 +139,7 @@ def _launcher(plan: Plan, crew: Crew) -> Launcher:
     Raises:
         PluginError: Its plugin cannot, or builds something else.
     """
-    called = f"launcher {crew.launcher!r}"
+    called = _called(crew)
     try:
         launcher = plan.plugins.launcher(crew.launcher).build()
     except AutotuneError:
@@ -148,9 +151,13 @@ def _launcher(plan: Plan, crew: Crew) -> Launcher:
     return launcher
 
 
+def _called(crew: Crew) -> str:
+    return f"launcher {crew.launcher!r}"
+
+
 def _spec(plan: Plan, crew: Crew, call: engine.Call) -> WorkerSpec:
     folder = plan.path.resolve()
-    env = {name: value for name, value in os.environ.items() if name.startswith("AUTOTUNE_")}
+    env = {name: value for name, value in os.environ.items() if name.startswith("AUTOTUNE_") or name in PASSED_ON}
     return WorkerSpec(
         argv=[sys.executable, "-m", "autotune", "worker", str(folder), "--grace", f"{OWN * crew.grace:g}s"],
         env={**env, LAUNCHED_BY: call.worker, **({ON_GPU: "1"} if crew.gpus else {})},

@@ -113,3 +113,12 @@ def test_who_does_not_end_within_its_grace_time_is_killed(tmp_path):
     assert launcher.poll(group)[1].state == WorkerState.RUNNING
     launcher.cancel(group)
     assert until(launcher, group, WorkerState.DONE) == [WorkerState.DONE] * 2
+
+
+def test_where_one_cannot_be_started_none_runs_on(tmp_path):
+    """Those that were started before it are asked to end."""
+    (tmp_path / "logs" / "worker-1.log").mkdir(parents=True)
+    launcher = LocalLauncher()
+    with pytest.raises(IsADirectoryError):
+        launcher.submit(spec(tmp_path, "import time; time.sleep(60)"), 2, "key")
+    assert until(launcher, "key", WorkerState.DONE, seconds=20.0) == [WorkerState.DONE] * 2

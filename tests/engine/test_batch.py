@@ -117,6 +117,17 @@ def test_losers_leave_the_batch(plan, fake_many):
     assert all(t.state == "complete" for t in ranked[:4])
 
 
+@pytest.mark.parametrize("epochs", [3, 4])
+@pytest.mark.parametrize("batch", [1, 8])
+def test_after_the_last_epoch_nothing_is_pruned(plan, batch, epochs):
+    """A trial that has done all its epochs is complete, however poor it is; an epoch earlier it may be stopped."""
+    first = [{"x": 1.0 - i / 10, "n": 3} for i in range(9)] if batch == 1 else []
+    trials = 9 if batch == 1 else 1
+    study = run_search(plan(batch=batch, same=SAME, trials=trials, epochs=epochs, first=first))
+    assert len(study.trials) == max(batch, trials)
+    assert ({t.state for t in study.trials} == {"complete"}) == (epochs == 3)
+
+
 def test_time_is_shared_out(plan, fake_many):
     """The seconds of a batch's trials add up to what it took, so that reports do not count it many times."""
 

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from autotune import Epoch
 from autotune.checkpoint import Checkpoint
 from autotune.engine import Clock, at_work, checkpoints, resuming, run_search, run_worker
 from autotune.engine.search import read
@@ -14,6 +15,39 @@ from autotune.engine.study_lock import NAME, PATIENCE
 
 class Death(BaseException):
     """The end of a process."""
+
+
+def test_epochs_that_are_trained_again_are_no_progress(plan, fake_fit):
+    """A trial that saves nothing and kills its worker in the second epoch each time is lost like any other."""
+
+    def fit(recipe, data, run):
+        if run.trial == 0:
+            yield Epoch(at=1, images=10, metrics={"accuracy": 0.5, "cost": 1.0})
+            raise Death
+        yield from fake_fit(recipe, data, run)
+
+    kind = {"trials": 2, "epochs": 3, "pruner": "none", "retries": 2}
+    for _ in range(4):  # the first brings an epoch, three are deaths in a row
+        with pytest.raises(Death):
+            run_search(plan(fit, **kind))
+    lost, other = run_search(plan(fit, **kind)).trials
+    assert (lost.state, lost.attempts, other.state) == ("failed", 4, "complete")
+    assert (lost.failure.kind, lost.failure.reason) == ("lost", "3 attempts in a row died without a new epoch")
+
+
+def test_every_new_epoch_is_progress(plan, fake_fit):
+    """However often a worker dies, a trial goes on as long as each attempt gets further."""
+
+    def fit(recipe, data, run):
+        for epoch in fake_fit(recipe, data, run):
+            yield epoch
+            raise Death
+
+    kind = {"trials": 1, "epochs": 5, "pruner": "none", "retries": 0}
+    for _ in range(5):
+        with pytest.raises(Death):
+            run_search(plan(fit, **kind))
+    assert [(t.state, t.attempts) for t in run_search(plan(fit, **kind)).trials] == [("complete", 5)]
 
 
 @pytest.fixture

@@ -74,6 +74,40 @@ def test_workers_that_cannot_work_are_said(plan):
     assert "workers/worker-*.log" in caught.value.hint
 
 
+def test_workers_are_told_where_caches_lie_and_to_stay_offline(plan, monkeypatch):
+    """A worker of another machine knows nothing but this; of the rest of the environment it is told nothing."""
+    given = {
+        "XDG_CACHE_HOME": "/caches",
+        "HF_HOME": "/caches/hf",
+        "TORCH_HOME": "/caches/torch",
+        "HF_HUB_OFFLINE": "1",
+        "AUTOTUNE_MAX_PIXELS": "1000000",
+    }
+    told = []
+
+    class Noting(Doomed):
+        """Notes what it is told."""
+
+        def submit(self, spec, n, key):
+            """Notes it."""
+            told.append(dict(spec.env))
+            return super().submit(spec, n, key)
+
+    for name in list(os.environ):
+        if name.startswith("AUTOTUNE_") and name != "AUTOTUNE_CACHE_DIR":
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+    for name, value in {**given, "SECRET": "x"}.items():
+        monkeypatch.setenv(name, value)
+    plan.plugins.register(Offering("noting", Noting), "noting")
+    plan.write()
+    with claim(plan.path), pytest.raises(StudyError, match="have ended before"):
+        run_crew(plan, Crew(workers=1, launcher="noting"), Clock(plan.path))
+    (env,) = told
+    assert env.keys() == {*given, "AUTOTUNE_CACHE_DIR", "AUTOTUNE_LAUNCHED_BY"}
+    assert {name: env[name] for name in given} == given
+
+
 @pytest.mark.parametrize(("new", "said"), [("", ""), ("error: it burns\n", "; worker-1 says: it burns")])
 def test_what_earlier_workers_said_is_passed_over(plan, new, said):
     """A worker that died without a word has not said what stands in its log from before."""
@@ -169,6 +203,35 @@ def test_a_worker_that_is_given_up_is_told_of(plan):
         run_crew(plan, Crew(workers=2, launcher="halved"), Clock(plan.path))
     told = [str(warning.message) for warning in caught]
     assert told == ["worker 0 is given up, 1 of 2 go on; worker-0 says: there is no GPU 7"]
+
+
+class Unreachable(Doomed):
+    """A scheduler that does not answer for a moment, while its workers run."""
+
+    asked = ()
+
+    def poll(self, group):
+        """Fails once."""
+        Unreachable.asked += ("poll",)
+        if Unreachable.asked == ("poll",):
+            raise OSError("no route to the scheduler")
+        state = WorkerState.DONE if "cancel" in self.asked else WorkerState.RUNNING
+        return [WorkerStatus(index=i, state=state) for i in range(self.count)]
+
+    def cancel(self, group, index=None):
+        """Ends them."""
+        Unreachable.asked += ("cancel",)
+
+
+def test_a_launcher_that_fails_leaves_nobody_behind(plan):
+    """Its error is not taken for a full disk, and its workers are ended before the command is."""
+    plan.plugins.register(Offering("far", Unreachable), "far")
+    plan.write()
+    Unreachable.asked = ()
+    said = r"^launcher 'far': poll raised OSError: no route to the scheduler"
+    with claim(plan.path), pytest.raises(PluginError, match=said):
+        run_crew(plan, Crew(workers=2, launcher="far"), Clock(plan.path))
+    assert Unreachable.asked == ("poll", "cancel", "poll")
 
 
 class Death(BaseException):
