@@ -42,7 +42,7 @@ def test_a_parent_is_missed_where_machines_cannot_be_told_apart(monkeypatch):
     parent = os.getppid()
     gone, others = left_by(f"-{parent}-0-deadbeef"), left_by(f"-{parent + 1}-0-deadbeef")
     assert not gone()
-    monkeypatch.setattr(os, "getppid", lambda: 1)
+    monkeypatch.setattr(os, "getppid", lambda: parent + 2)
     assert gone()
     assert not others()
 
@@ -62,13 +62,13 @@ def study(tmp_path):
 
 def test_a_launcher_that_dies_while_the_study_is_opened_is_missed(study, monkeypatch):
     """Whose worker this is was noted before anything that takes long."""
-    made, reopen = study("time=20s"), joining.reopen
+    made, reopen, parent = study("time=20s"), joining.reopen, os.getppid()
 
     def slow(*args):
-        monkeypatch.setattr(os, "getppid", lambda: 1)
+        monkeypatch.setattr(os, "getppid", lambda: parent + 1)
         return reopen(*args)
 
-    monkeypatch.setenv(LAUNCHED_BY, f"-{os.getppid()}-0-deadbeef")
+    monkeypatch.setenv(LAUNCHED_BY, f"-{parent}-0-deadbeef")
     monkeypatch.setattr(joining, "reopen", slow)
     with pytest.raises(Interrupted, match="stopped by its launcher's death"):
         join(made.path)
