@@ -68,6 +68,12 @@ def test_options_are_arguments() -> None:
     assert source.read(items[0].key).shape == (8, 9, 3)
 
 
+@pytest.mark.parametrize("value", ["{[]:1}", "{{}}", "9..9", "f(1)"])
+def test_what_is_no_value_is_text(value: str) -> None:
+    """Nothing of it runs, and the set is given it as it is written."""
+    assert open_set(f"{FAKE}:random_offset={value}").options["random_offset"] == value
+
+
 def test_train_and_test_are_sides_and_classes_have_names(tmp_path: Path) -> None:
     """As torchvision says them."""
     fashion(tmp_path / "FashionMNIST" / "raw")

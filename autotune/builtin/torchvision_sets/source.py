@@ -148,7 +148,7 @@ class TorchvisionSource(DataSource):
             return name, value
         try:
             return name, ast.literal_eval(value.capitalize() if value in ("true", "false") else value)
-        except (ValueError, SyntaxError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):  # all that it raises for what is none
             return name, value
 
     def _parts(self) -> dict[str, tuple[Side | None, Any]]:
