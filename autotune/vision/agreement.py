@@ -85,10 +85,10 @@ def disagreement(
         whole = module(images)
         boundary = prefix(images)
         kept = [value.clone() for value in boundary]
-        if _far(suffix(*boundary), whole, close):
+        if far(suffix(*boundary), whole, close):
             return "its logits in evaluation differ when it is computed in parts"
         alone = prefix(images[-1:])
-    if any(_far(one, value[-1:], LOOSE) for one, value in zip(alone, kept, strict=True)):
+    if any(far(one, value[-1:], LOOSE) for one, value in zip(alone, kept, strict=True)):
         return "what crosses of an image depends on the other images"
     train_mode(module, partition)
     expected = _trained(module, partition, lambda: module(images))
@@ -96,7 +96,7 @@ def disagreement(
     largest = max(float(gradient.abs().max()) for gradient in expected["gradients"])
     for what, values in expected.items():
         rounding = ROUNDING * largest if what == "gradients" else 0.0
-        if any(_far(one, value, close, rounding) for one, value in zip(found[what], values, strict=True)):
+        if any(far(one, value, close, rounding) for one, value in zip(found[what], values, strict=True)):
             return f"its {what} in training differ when it is computed in parts"
     with torch.no_grad():
         suffix(*boundary)
@@ -124,8 +124,15 @@ def _trained(
     return {"logits": [logits.detach()], "gradients": given, "statistics": after}
 
 
-def _far(found: torch.Tensor, expected: torch.Tensor, relative: float, absolute: float = 0.0) -> bool:
-    """Whether tensors differ; not a number is far from everything."""
+def far(found: torch.Tensor, expected: torch.Tensor, relative: float, absolute: float = 0.0) -> bool:
+    """Whether tensors differ; not a number is far from everything.
+
+    Args:
+        found: [...].
+        expected: [...]; another shape or type is far.
+        relative: Largest difference that is none, over the largest expected value.
+        absolute: What may come on top of it.
+    """
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return True
     if torch.equal(found, expected):

@@ -5,9 +5,10 @@ What lies beneath gives the same values for the same image as long as it is froz
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +18,13 @@ import torch
 from autotune.backbone import Backbone
 from autotune.vision.agreement import Boundary, Findings, disagreement, full_precision, undisturbed
 from autotune.vision.device import is_out_of_memory
+from autotune.vision.folding import fold
 from autotune.vision.freezing import Partition, freeze, train_mode
 from autotune.vision.slicing import Flow
-from autotune.vision.tracing import Step, Untraceable, followed, trace
+from autotune.vision.steps import Step, Untraceable
+from autotune.vision.tracing import followed, trace
 
-VERSION = 1
+VERSION = 2
 IMAGES = 4
 """Images of the comparison: another number than the network is traced with."""
 
@@ -40,6 +43,7 @@ class Cut:
         trained: From the boundary to logits in training.
         evaluated: From the boundary to logits in evaluation.
         frozen: The submodules beneath the boundary.
+        folded: From images to the boundary with batch normalisation folded; None where there is none to fold.
     """
 
     unfreeze: int
@@ -51,6 +55,7 @@ class Cut:
     trained: Callable[..., torch.Tensor]
     evaluated: Callable[..., torch.Tensor]
     frozen: tuple[torch.nn.Module, ...]
+    folded: Callable[..., Boundary] | None = None
 
     def prefix(self, images: torch.Tensor) -> Boundary:
         """The frozen part, always in evaluation mode and without gradients.
@@ -61,7 +66,15 @@ class Cut:
         Returns:
             What crosses, each [N, ...].
         """
-        return _evaluating(self.frozen, self.below, images)
+        if self.folded is None:
+            return self.unfolded(images)
+        with torch.no_grad():
+            return self.folded(images)
+
+    def unfolded(self, images: torch.Tensor) -> Boundary:
+        """The same to rounding, with every operation that the network itself takes; slower where some were folded."""
+        with _evaluation(self.frozen):
+            return self.below(images)
 
     def suffix(self, *boundary: torch.Tensor) -> torch.Tensor:
         """The trained part, with gradients; every module in it is in its own mode.
@@ -94,6 +107,7 @@ class Cuts:
         self._module, self._backbone, self._size = module, backbone, img_size
         self._findings = Findings(folder)
         self._found: dict[int, Cut | str] = {}
+        self._between: dict[tuple[int, int], Callable[..., Boundary] | None] = {}
         self._traces: dict[tuple[bool, ...], tuple[list[Step], int]] = {}
 
     def at(self, unfreeze: int) -> Cut | None:
@@ -117,12 +131,25 @@ class Cuts:
             shallow: With more blocks above it.
             deep: With fewer.
         """
+        places = shallow.unfreeze, deep.unfreeze
+        if places not in self._between:
+            self._between[places] = self._way(shallow, deep)
+        return self._between[places]
+
+    def _way(self, shallow: Cut, deep: Cut) -> Callable[..., Boundary] | None:
         try:
             part = self._evaluation.part(self._module, shallow.values, deep.values)
         except Untraceable:
             return None
         frozen = _modules(part)
-        return lambda *boundary: _evaluating(frozen, part, *boundary)
+        with _evaluation(frozen), full_precision():
+            quick = fold(part, shallow.prefix(self._images(IMAGES)))
+
+        def way(*boundary: torch.Tensor) -> Boundary:
+            with _evaluation(frozen):
+                return part(*boundary) if quick is None else quick(*boundary)
+
+        return way
 
     @cached_property
     def _partition(self) -> Partition:
@@ -191,7 +218,11 @@ class Cuts:
             frozen=_modules(below),
         )
         differs = self._compared(cut, partition, _digest(training.digests, evaluation.digests))
-        return differs or cut
+        if differs:
+            return differs
+        with _evaluation(cut.frozen), full_precision():
+            quick = fold(below, [self._images(IMAGES)])
+        return cut if quick is None else replace(cut, folded=quick, fingerprint=_digest(cut.fingerprint, "folded"))
 
     def _compared(self, cut: Cut, partition: Partition, steps: str) -> str:
         blocks = [sorted(block) for block in (partition.head, *partition.blocks)]
@@ -219,14 +250,15 @@ class Cuts:
         return images.to(first.device, first.dtype)
 
 
-@torch.no_grad()
-def _evaluating(modules: Iterable[torch.nn.Module], part: Callable[..., Boundary], *values: torch.Tensor) -> Boundary:
-    """Runs a frozen part in evaluation mode, whatever mode its modules are in."""
+@contextlib.contextmanager
+def _evaluation(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
+    """Puts modules into evaluation mode for a while, whatever mode each of them is in, and computes no gradients."""
     training = [module for module in modules if module.training]
     for module in training:
         module.training = False
     try:
-        return part(*values)
+        with torch.no_grad():
+            yield
     finally:
         for module in training:
             module.training = True

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from autotune.vision.tracing import Batch, Ref, Step, Untraceable, refs
+from autotune.vision.steps import Batch, Ref, Step, Untraceable, refs
 
 
 class Flow:

@@ -1,22 +1,24 @@
 """What a network computes, written down while it computes.
 
-Every submodule whose tensors all lie in one block, or in the head, counts as one step; a submodule without tensors,
-e.g. a pooling, does too. Only what lies between them is followed operation by operation. The network really runs, so
-that loops, branches and shapes are what they are; it runs once for each of two batch sizes, and a number that differs
-between the two runs is a multiple of the batch size.
+In `trace` every submodule whose tensors all lie in one block, or in the head, counts as one step; a submodule without
+tensors, e.g. a pooling, does too, and only what lies between them is followed operation by operation. `operations`
+follows everything. The network really runs, so that loops, branches and shapes are what they are; it runs once for each
+of two batch sizes, and a number that differs between the two runs is a multiple of the batch size.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
+
+from autotune.vision.steps import Batch, Ref, Step, Untraceable, refs
 
 SIZES = (2, 3)
 """Images in the two runs; one alone would be taken for a size that broadcasts."""
@@ -32,72 +34,10 @@ LITERALS = (bool, int, float, complex, str, torch.dtype, torch.device, torch.lay
 Function: TypeAlias = Callable[..., Any]
 
 
-class Untraceable(Exception):
-    """The network does something that no list of steps can repeat; says what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """The tensor, or the tuple of tensors, that a step gave."""
-
-    place: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """A number that depends on the batch size: `times` the size, `plus` a constant."""
-
-    times: int
-    plus: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step of a network.
-
-    Attributes:
-        kind: ``images``, ``tensor`` (a parameter, a buffer or a constant), ``module``, ``function``, ``method``,
-            ``attribute`` or ``item`` (of a tuple, list or dict that an earlier step gave).
-        target: The dotted name of a module or tensor, the function, or the method's or attribute's name.
-        args: Positional arguments; `Ref` where an earlier step's result goes in.
-        kwargs: Named arguments.
-        own: The level of the module's or tensor's block, -1 without any.
-        random: Whether it drew random numbers.
-        same: The step whose very tensor it gave back unchanged, e.g. a dropout that is off.
-        shape: Of the tensor that it gave, None where it gave no tensor.
-        changed: Whether its tensor was written to after it.
-        value: A constant tensor itself.
-    """
-
-    kind: str
-    target: Any
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any]
-    own: int = -1
-    random: bool = False
-    same: int | None = None
-    shape: tuple[Any, ...] | None = None
-    changed: bool = False
-    value: torch.Tensor | None = None
-
-
 def followed(module: torch.nn.Module, levels: Mapping[str, int]) -> list[torch.nn.Module]:
     """The submodules whose mode decides which steps are taken: all but those that are one step with its own tensors."""
     inside = {id(c) for part, _, level in _Places(module, levels).parts if level >= 0 for c in part.modules()}
     return [child for child in module.modules() if id(child) not in inside]
-
-
-def refs(value: Any) -> Iterator[int]:
-    """The places that arguments refer to."""
-    if isinstance(value, Ref):
-        yield value.place
-    elif isinstance(value, tuple | list):
-        for part in value:
-            yield from refs(part)
-    elif isinstance(value, Mapping):
-        yield from refs(tuple(value.values()))
-    elif isinstance(value, slice):
-        yield from refs((value.start, value.stop, value.step))
 
 
 def trace(module: torch.nn.Module, levels: Mapping[str, int], images: torch.Tensor) -> tuple[list[Step], int]:
@@ -111,23 +51,49 @@ def trace(module: torch.nn.Module, levels: Mapping[str, int], images: torch.Tens
     Raises:
         Untraceable: The network does something that cannot be repeated for another batch.
     """
-    places = _Places(module, levels)
-    (few, end), (many, other) = (_record(module, places, images[:size]) for size in SIZES)
-    if len(few) != len(many) or end != other:
+    steps, (end,) = _traced(module, _Places(module, levels), [images], several=False)
+    return steps, end
+
+
+def operations(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> tuple[list[Step], list[int]]:
+    """Every operation from inputs to results, those inside of submodules too, and the places of the results.
+
+    Args:
+        module: In the mode in which it is to be followed; gives a tuple of tensors.
+        inputs: Each of at least three rows, [N, ...]; the first steps.
+
+    Raises:
+        Untraceable: See `trace`.
+    """
+    places = _Places(module, {name: 0 for name, _ in (*module.named_parameters(), *module.named_buffers())})
+    places.parts.clear()
+    return _traced(module, places, inputs, several=True)
+
+
+def _traced(
+    module: torch.nn.Module, places: _Places, inputs: Sequence[torch.Tensor], *, several: bool
+) -> tuple[list[Step], list[int]]:
+    """The steps, and the places of what the module gives: several tensors in a tuple, or one."""
+    (few, ends), (many, others) = (
+        _record(module, places, [rows[:size] for rows in inputs], several=several) for size in SIZES
+    )
+    if len(few) != len(many) or ends != others:
         raise Untraceable("it takes other steps for another number of images")
-    return [_merged(one, two) for one, two in zip(few, many, strict=True)], end
+    return [_merged(one, two) for one, two in zip(few, many, strict=True)], ends
 
 
-def _record(module: torch.nn.Module, places: _Places, images: torch.Tensor) -> tuple[list[Step], int]:
+def _record(
+    module: torch.nn.Module, places: _Places, inputs: Sequence[torch.Tensor], *, several: bool
+) -> tuple[list[Step], list[int]]:
     recorder = _Recorder(module, places)
     handles = recorder.watch()
     try:
         with torch.no_grad(), recorder:
-            logits = recorder.run(images)
+            given = recorder.run(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return recorder.finish(logits)
+    return recorder.finish(given if several else (given,))
 
 
 def _merged(one: Step, two: Step) -> Step:
@@ -221,22 +187,24 @@ class _Recorder(TorchFunctionMode):
             handles.append(child.register_forward_hook(self._leaver(name, level), with_kwargs=True))
         return handles
 
-    def run(self, images: torch.Tensor) -> Any:
-        """Runs the network; the images are the first step."""
+    def run(self, inputs: Sequence[torch.Tensor]) -> Any:
+        """Runs the network; its inputs are the first steps."""
         self._inside = True
-        self._add(Step(kind="images", target="images", kwargs={}), images)
+        for at, rows in enumerate(inputs):
+            self._add(Step(kind="images", target="images" if at == 0 else f"images {at}", kwargs={}), rows)
         self._inside = False
-        return self._module(images)
+        return self._module(*inputs)
 
-    def finish(self, logits: Any) -> tuple[list[Step], int]:
-        """The steps, and the place of the logits."""
-        if not isinstance(logits, torch.Tensor):
-            raise Untraceable(f"it gives {type(logits).__name__}, no tensor of logits")
-        end = self._encode(logits).place
+    def finish(self, given: Sequence[Any]) -> tuple[list[Step], list[int]]:
+        """The steps, and the places of what the network gave."""
+        for result in given:
+            if not isinstance(result, torch.Tensor):
+                raise Untraceable(f"it gives {type(result).__name__}, no tensor of logits")
+        ends = [self._encode(result).place for result in given]
         for tensor, place, version in self._seen.values():
             if tensor._version != version and self._steps[place].kind != "tensor":
                 self._steps[place] = replace(self._steps[place], changed=True)
-        return self._steps, end
+        return self._steps, ends
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

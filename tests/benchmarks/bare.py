@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterable
 
@@ -10,6 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 CHANNELS_LAST = torch.channels_last
 NETWORK = "tf_efficientnet_lite0"
@@ -34,7 +36,7 @@ def network(weights: str, classes: int, drop: float = 0.1, device: str = "cpu") 
 def cut(model: nn.Module, k: int) -> tuple[nn.Module, nn.Module]:
     """The frozen prefix and the trained suffix, with the head and the k topmost of the eight coarse groups trained.
 
-    The groups from the top: blocks.6 with conv_head and bn2, blocks.5, ..., blocks.0, the stem.
+    The groups from the top: blocks.6 with conv_head and bn2, blocks.5, ..., blocks.0, the stem. The prefix is fused.
     """
     if k == 0:
         prefix = nn.Sequential(model.conv_stem, model.bn1, model.blocks, model.conv_head, model.bn2, model.global_pool)
@@ -46,7 +48,17 @@ def cut(model: nn.Module, k: int) -> tuple[nn.Module, nn.Module]:
             *model.blocks[first:], model.conv_head, model.bn2, model.global_pool, nn.Dropout(model.drop_rate),
             model.classifier,
         )  # fmt: skip
-    return prefix.eval().requires_grad_(False), suffix.requires_grad_(True)
+    return fused(prefix.eval().requires_grad_(False)), suffix.requires_grad_(True)
+
+
+def fused(module: nn.Module) -> nn.Module:
+    """Convolutions that have taken over the batch normalisation after them, as one does before inference."""
+    for parent in module.modules():
+        for (name, conv), (after, norm) in itertools.pairwise(list(parent.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(conv, norm))
+                setattr(parent, after, norm.act)
+    return module
 
 
 def training_mode(module: nn.Module, bn: str = "frozen") -> nn.Module:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from autotune.vision.tracing import Batch, Step, Untraceable, trace
+from autotune.vision.steps import Batch, Step, Untraceable
+from autotune.vision.tracing import trace
 
 
 class Blocks(nn.Module):

@@ -1,0 +1,175 @@
+"""Frozen parts with batch normalisation folded into the convolutions before it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from autotune.vision.folding import fold
+
+
+class Calls(TorchFunctionMode):
+    """Counts how often the functions that matter here are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = self.convolutions = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.norms += func is functional.batch_norm
+        self.convolutions += func is functional.conv2d
+        return func(*args, **(kwargs or {}))
+
+
+class Net(nn.Module):
+    """A stem without a bias, a branch with one, and a sum; its statistics are unlike those of a new network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+        self.deep = nn.Conv2d(8, 8, 3, padding=1, groups=2)
+        self.norm = nn.BatchNorm2d(8, affine=False)
+        for norm in (self.stem[1], self.norm):
+            nn.init.normal_(norm.running_mean)
+            nn.init.uniform_(norm.running_var, 0.5, 2.0)
+        self.eval()
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.stem(x)
+        return (x + functional.relu(self.norm(self.deep(x))),)
+
+
+class Twice(Net):
+    """The normalised convolution is read by somebody else, too."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.deep(self.stem(x))
+        return x + self.norm(x), x.mean(1)
+
+
+class Reversed(Net):
+    """Normalises, and then convolves."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (self.deep(self.norm(self.stem(x))),)
+
+
+class Computed(Net):
+    """The weight of a convolution is computed from another tensor."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.stem(x)
+        return (self.norm(functional.conv2d(x, self.deep.weight.tanh(), None, 1, 1, 1, 2)),)
+
+
+class Joined(Net):
+    """Takes two inputs, and gives two tensors."""
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.stem(x) * y, self.norm(y)
+
+
+class Reading(Net):
+    """Steps that follow the values of a tensor."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (self.stem(x) * float(x.mean()),)
+
+
+def images(count: int = 4) -> torch.Tensor:
+    """Random, in the layout that networks are given."""
+    return torch.randn(count, 3, 9, 9).to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("network", "left"), [(Net, 0), (Twice, 1), (Reversed, 1), (Computed, 0)])
+def test_what_follows_a_convolution_alone_is_folded_into_it(network: type[Net], left: int) -> None:
+    """For another number of images than it was found with; all others are still normalised."""
+    net = network()
+    found = fold(net, [images()])
+    assert found is not None
+    for rows in (images(1), images(7)):
+        with torch.no_grad(), Calls() as calls:
+            given = found(rows)
+        assert (calls.norms, calls.convolutions) == (left, 2)
+        for ours, theirs in zip(given, net(rows), strict=True):
+            torch.testing.assert_close(ours, theirs)
+            assert ours.stride() == theirs.stride()
+
+
+def test_several_tensors_go_in_and_come_out() -> None:
+    """Each by itself, in their order."""
+    net = Joined()
+    rows = images(), torch.randn(4, 8, 7, 7)
+    found = fold(net, rows)
+    assert found is not None
+    with torch.no_grad():
+        for ours, theirs in zip(found(*rows), net(*rows), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("network", [lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()), Reading])
+def test_without_anything_to_fold_or_to_follow_there_is_none(network: type[nn.Module]) -> None:
+    """A network without batch normalisation, and one whose steps cannot be repeated."""
+    assert fold(network(), [images()]) is None
+
+
+def test_statistics_of_the_batch_are_never_folded() -> None:
+    """A normalisation that keeps none takes those of every batch, in evaluation too."""
+    net = Net()
+    net.stem[1] = nn.BatchNorm2d(8, track_running_stats=False).eval()
+    found = fold(net, [images()])
+    assert found is not None
+    with torch.no_grad(), Calls() as calls:
+        found(images())
+    assert calls.norms == 1
+
+
+def test_what_would_lose_digits_is_not_folded() -> None:
+    """A large bias that the normalisation takes away again: folded, the digits that it costs are not lost."""
+    net = Net()
+    with torch.no_grad():
+        net.deep.bias.fill_(1e6)
+        net.norm.running_mean.fill_(1e6)
+    assert fold(net, [images()]) is None
+
+
+def test_changed_weights_and_statistics_are_noticed() -> None:
+    """Trained by a fused step, loaded, or measured on other images: not all of these raise a tensor's version."""
+    net = Net()
+    rows = images()
+    found = fold(net, [rows])
+    assert found is not None
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, fused=True)
+    net(rows)[0].sum().backward()
+
+    def measure() -> None:
+        net.train()
+        net(10 * images())
+        net.eval()
+
+    with torch.no_grad():
+        (before,) = found(rows)
+        for change in (optimizer.step, lambda: net.load_state_dict(Net().state_dict()), measure):
+            change()
+            (after,) = found(rows)
+            assert not torch.equal(before, after)
+            torch.testing.assert_close(after, net(rows)[0])
+            before = after
+
+
+def test_the_network_itself_stays_as_it_is() -> None:
+    """Its tensors are the same, and it still normalises."""
+    net = Net()
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    found = fold(net, [images()])
+    assert found is not None
+    with torch.inference_mode():
+        found(images())
+    assert all(torch.equal(state[name], tensor) for name, tensor in net.state_dict().items())
+    assert not any(child._forward_hooks or child._forward_pre_hooks for child in net.modules())
+    with torch.no_grad(), Calls() as calls:
+        net(images())
+    assert calls.norms == 2
