@@ -18,8 +18,8 @@ import torch
 from autotune.backbone import Backbone
 from autotune.vision.agreement import Boundary, Findings, disagreement, full_precision, undisturbed
 from autotune.vision.device import is_out_of_memory
-from autotune.vision.folding import fold
 from autotune.vision.freezing import Partition, freeze, train_mode
+from autotune.vision.fusing import fuse
 from autotune.vision.slicing import Flow
 from autotune.vision.steps import Step, Untraceable
 from autotune.vision.tracing import followed, trace
@@ -43,7 +43,7 @@ class Cut:
         trained: From the boundary to logits in training.
         evaluated: From the boundary to logits in evaluation.
         frozen: The submodules beneath the boundary.
-        folded: From images to the boundary with batch normalisation folded; None where there is none to fold.
+        fused: From images to the boundary with batch normalisation fused into convolutions; None where none is.
     """
 
     unfreeze: int
@@ -55,7 +55,7 @@ class Cut:
     trained: Callable[..., torch.Tensor]
     evaluated: Callable[..., torch.Tensor]
     frozen: tuple[torch.nn.Module, ...]
-    folded: Callable[..., Boundary] | None = None
+    fused: Callable[..., Boundary] | None = None
 
     def prefix(self, images: torch.Tensor) -> Boundary:
         """The frozen part, always in evaluation mode and without gradients.
@@ -66,14 +66,14 @@ class Cut:
         Returns:
             What crosses, each [N, ...].
         """
-        if self.folded is None:
-            return self.unfolded(images)
+        if self.fused is None:
+            return self.unfused(images)
         with torch.no_grad():
-            return self.folded(images)
+            return self.fused(images)
 
-    def unfolded(self, images: torch.Tensor) -> Boundary:
-        """The same to rounding, with every operation that the network itself takes; slower where some were folded."""
-        with _evaluation(self.frozen):
+    def unfused(self, images: torch.Tensor) -> Boundary:
+        """The same to rounding, by the operations that the network itself takes; slower where some were fused."""
+        with _evaluating(self.frozen):
             return self.below(images)
 
     def suffix(self, *boundary: torch.Tensor) -> torch.Tensor:
@@ -142,12 +142,14 @@ class Cuts:
         except Untraceable:
             return None
         frozen = _modules(part)
-        with _evaluation(frozen), full_precision():
-            quick = fold(part, shallow.prefix(self._images(IMAGES)))
+        fused = None
+        if deep.fused is not None:
+            with torch.inference_mode(False), _evaluating(frozen):
+                fused = fuse(part, shallow.prefix(self._images(IMAGES)))
 
         def way(*boundary: torch.Tensor) -> Boundary:
-            with _evaluation(frozen):
-                return part(*boundary) if quick is None else quick(*boundary)
+            with _evaluating(frozen):
+                return part(*boundary) if fused is None else fused(*boundary)
 
         return way
 
@@ -220,9 +222,9 @@ class Cuts:
         differs = self._compared(cut, partition, _digest(training.digests, evaluation.digests))
         if differs:
             return differs
-        with _evaluation(cut.frozen), full_precision():
-            quick = fold(below, [self._images(IMAGES)])
-        return cut if quick is None else replace(cut, folded=quick, fingerprint=_digest(cut.fingerprint, "folded"))
+        with torch.inference_mode(False), _evaluating(cut.frozen):
+            fused = fuse(below, [self._images(IMAGES)])
+        return cut if fused is None else replace(cut, fused=fused, fingerprint=_digest(cut.fingerprint, "fused"))
 
     def _compared(self, cut: Cut, partition: Partition, steps: str) -> str:
         blocks = [sorted(block) for block in (partition.head, *partition.blocks)]
@@ -251,7 +253,7 @@ class Cuts:
 
 
 @contextlib.contextmanager
-def _evaluation(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
+def _evaluating(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
     """Puts modules into evaluation mode for a while, whatever mode each of them is in, and computes no gradients."""
     training = [module for module in modules if module.training]
     for module in training:

@@ -13,6 +13,9 @@ from typing import Any
 import torch
 
 from autotune.errors import OutOfMemory, UsageError
+from autotune.vision.allocation import keep_freed_memory
+
+keep_freed_memory()
 
 PINNED_FIRST = 2**22
 """Bytes up to which a tensor is pinned on its way; whole caches would take too much memory that cannot be swapped."""

@@ -63,11 +63,11 @@ def operations(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> tuple
         inputs: Each of at least three rows, [N, ...]; the first steps.
 
     Raises:
-        Untraceable: See `trace`.
+        Untraceable: See `trace`; or a submodule uses a tensor that is neither parameter nor buffer, which it may keep
+            from one call to the next.
     """
-    places = _Places(module, {name: 0 for name, _ in (*module.named_parameters(), *module.named_buffers())})
-    places.parts.clear()
-    return _traced(module, places, inputs, several=True)
+    levels = {name: 0 for name, _ in (*module.named_parameters(), *module.named_buffers())}
+    return _traced(module, _Places(module, levels, whole=False), inputs, several=True)
 
 
 def _traced(
@@ -130,21 +130,26 @@ def _merge(one: Any, two: Any) -> Any:
 class _Places:
     """Where a network's tensors and submodules lie.
 
+    Args:
+        module: The network.
+        levels: Of its parameters and buffers, by name.
+        whole: Whether submodules count as one step; else none does, and only named tensors are known.
+
     Attributes:
         names: Of parameters and buffers, by identity.
         levels: Of the same.
         parts: Every submodule that may count as one step, with its name and level, -1 without tensors.
     """
 
-    def __init__(self, module: torch.nn.Module, levels: Mapping[str, int]) -> None:
-        self._module = module
+    def __init__(self, module: torch.nn.Module, levels: Mapping[str, int], *, whole: bool = True) -> None:
+        self._module, self._whole = module, whole
         self.names = {id(t): name for name, t in [*module.named_parameters(), *module.named_buffers()]}
         self.levels = {key: levels[name] for key, name in self.names.items()}
         self.parts: list[tuple[torch.nn.Module, str, int]] = []
         self._found: dict[torch.nn.Module, frozenset[int]] = {}
         self._find(module)
         for name, child in module.named_modules():
-            if name and len(self._found[child]) <= 1:
+            if whole and name and len(self._found[child]) <= 1:
                 self.parts.append((child, name, max(self._found[child], default=-1)))
 
     def _find(self, module: torch.nn.Module) -> frozenset[int]:
@@ -159,7 +164,7 @@ class _Places:
     def constants(self) -> dict[int, str]:
         """Names of tensors that submodules hold as plain attributes, by identity."""
         names: dict[int, str] = {}
-        for name, child in self._module.named_modules():
+        for name, child in self._module.named_modules() if self._whole else ():
             for key, value in vars(child).items():
                 if key not in ("_parameters", "_buffers", "_modules"):
                     names |= {id(t): f"{name}.{key}.{at}".lstrip(".") for at, t in enumerate(_tensors(value))}

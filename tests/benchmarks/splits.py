@@ -65,12 +65,12 @@ def differs(module: nn.Module, backbone: Backbone, cut: Cut, images: Tensor) -> 
     freeze(module, backbone, cut.unfreeze)
     module.eval()
     whole = module(images)
-    crossing = cut.unfolded(images)
+    crossing = cut.unfused(images)
     parts = cut.suffix(*crossing)
     if not equal(parts.detach(), whole.detach()):
         return "other outputs"
     if not all(equal(ours, theirs) for ours, theirs in zip(cut.prefix(images), crossing, strict=True)):
-        return "other activations where batch normalisation is folded"
+        return "other activations where batch normalisation is fused"
     both = zip(gradients(module, parts), gradients(module, whole), strict=True)
     return None if all(equal(ours, theirs) for ours, theirs in both) else "other gradients"
 

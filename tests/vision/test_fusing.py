@@ -1,4 +1,4 @@
-"""Frozen parts with batch normalisation folded into the convolutions before it."""
+"""Frozen parts with batch normalisation fused into the convolutions before it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from autotune.vision.folding import fold
+from autotune.vision.fusing import fuse
 
 
 class Calls(TorchFunctionMode):
@@ -79,21 +79,54 @@ class Reading(Net):
         return (self.stem(x) * float(x.mean()),)
 
 
+class Named(Net):
+    """Passes everything by name, and writes into a convolution's input before it normalises."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.stem(x)
+        y = functional.conv2d(x, self.deep.weight, bias=self.deep.bias, padding=1, groups=2)
+        x.mul_(2)
+        return self.norm(y), functional.conv2d(input=x, weight=self.stem[0].weight[:, :1].repeat(1, 8, 1, 1))
+
+
+class Keeping(Net):
+    """In evaluation it keeps what it computed from its weights, in no buffer, and uses it again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[str, torch.Tensor] = {}
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if "scale" not in self.kept:
+            self.kept["scale"] = self.deep.weight.mean().exp()
+        return (self.stem(x) * self.kept["scale"],)
+
+
+class Squared(Net):
+    """A number that follows the batch size, and not linearly."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.stem(x)
+        n = len(x)
+        pairs = x.unsqueeze(1).expand(-1, n, -1, -1, -1).flatten(0, 1) * torch.ones(n * n, 1, 1, 1)
+        return (pairs.unflatten(0, (n, n)).mean(1),)
+
+
 def images(count: int = 4) -> torch.Tensor:
     """Random, in the layout that networks are given."""
     return torch.randn(count, 3, 9, 9).to(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(("network", "left"), [(Net, 0), (Twice, 1), (Reversed, 1), (Computed, 0)])
-def test_what_follows_a_convolution_alone_is_folded_into_it(network: type[Net], left: int) -> None:
+@pytest.mark.parametrize(("network", "left"), [(Net, 0), (Twice, 1), (Reversed, 1), (Computed, 0), (Named, 0)])
+def test_what_follows_a_convolution_alone_is_fused_into_it(network: type[Net], left: int) -> None:
     """For another number of images than it was found with; all others are still normalised."""
     net = network()
-    found = fold(net, [images()])
+    found = fuse(net, [images()])
     assert found is not None
     for rows in (images(1), images(7)):
         with torch.no_grad(), Calls() as calls:
             given = found(rows)
-        assert (calls.norms, calls.convolutions) == (left, 2)
+        assert (calls.norms, calls.convolutions) == (left, 2 + (network is Named))
         for ours, theirs in zip(given, net(rows), strict=True):
             torch.testing.assert_close(ours, theirs)
             assert ours.stride() == theirs.stride()
@@ -103,44 +136,48 @@ def test_several_tensors_go_in_and_come_out() -> None:
     """Each by itself, in their order."""
     net = Joined()
     rows = images(), torch.randn(4, 8, 7, 7)
-    found = fold(net, rows)
+    found = fuse(net, rows)
     assert found is not None
     with torch.no_grad():
         for ours, theirs in zip(found(*rows), net(*rows), strict=True):
             torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("network", [lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()), Reading])
-def test_without_anything_to_fold_or_to_follow_there_is_none(network: type[nn.Module]) -> None:
-    """A network without batch normalisation, and one whose steps cannot be repeated."""
-    assert fold(network(), [images()]) is None
+@pytest.mark.parametrize("network", [lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()), Reading, Keeping, Squared])
+def test_without_anything_to_fuse_or_to_follow_there_is_none(network: type[nn.Module]) -> None:
+    """A network without batch normalisation, and those whose steps cannot be repeated; the second time, too."""
+    net = network()
+    for _ in range(2):
+        assert fuse(net, [images()]) is None
+        with torch.inference_mode():
+            net(images())
 
 
-def test_statistics_of_the_batch_are_never_folded() -> None:
+def test_statistics_of_the_batch_are_never_fused() -> None:
     """A normalisation that keeps none takes those of every batch, in evaluation too."""
     net = Net()
     net.stem[1] = nn.BatchNorm2d(8, track_running_stats=False).eval()
-    found = fold(net, [images()])
+    found = fuse(net, [images()])
     assert found is not None
     with torch.no_grad(), Calls() as calls:
         found(images())
     assert calls.norms == 1
 
 
-def test_what_would_lose_digits_is_not_folded() -> None:
-    """A large bias that the normalisation takes away again: folded, the digits that it costs are not lost."""
+def test_what_would_lose_digits_is_not_fused() -> None:
+    """A large bias that the normalisation takes away again: fused, the digits that it costs are not lost."""
     net = Net()
     with torch.no_grad():
         net.deep.bias.fill_(1e6)
         net.norm.running_mean.fill_(1e6)
-    assert fold(net, [images()]) is None
+    assert fuse(net, [images()]) is None
 
 
 def test_changed_weights_and_statistics_are_noticed() -> None:
     """Trained by a fused step, loaded, or measured on other images: not all of these raise a tensor's version."""
     net = Net()
     rows = images()
-    found = fold(net, [rows])
+    found = fuse(net, [rows])
     assert found is not None
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, fused=True)
     net(rows)[0].sum().backward()
@@ -164,7 +201,7 @@ def test_the_network_itself_stays_as_it_is() -> None:
     """Its tensors are the same, and it still normalises."""
     net = Net()
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    found = fold(net, [images()])
+    found = fuse(net, [images()])
     assert found is not None
     with torch.inference_mode():
         found(images())
