@@ -24,7 +24,7 @@ from autotune.vision.slicing import Flow
 from autotune.vision.steps import Step, Untraceable
 from autotune.vision.tracing import followed, trace
 
-VERSION = 2
+VERSION = 1
 IMAGES = 4
 """Images of the comparison: another number than the network is traced with."""
 

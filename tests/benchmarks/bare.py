@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import time
 from collections.abc import Iterable
@@ -52,12 +53,13 @@ def cut(model: nn.Module, k: int) -> tuple[nn.Module, nn.Module]:
 
 
 def fused(module: nn.Module) -> nn.Module:
-    """Convolutions that have taken over the batch normalisation after them, as one does before inference."""
+    """A copy whose convolutions have taken over the batch normalisation after them, as one does before inference."""
+    module = copy.deepcopy(module)
     for parent in module.modules():
         for (name, conv), (after, norm) in itertools.pairwise(list(parent.named_children())):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                 setattr(parent, name, fuse_conv_bn_eval(conv, norm))
-                setattr(parent, after, norm.act)
+                setattr(parent, after, getattr(norm, "act", nn.Identity()))  # timm's activates, too
     return module
 
 

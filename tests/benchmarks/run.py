@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 POLICY, TURNS = "GOMP_SPINCOUNT", "10000"
-NAMES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "P12")
+NAMES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "P12", "P13")
 USUAL = ("P1", "P2", "P3", "P4", "P5", "P7", "P8", "P10", "P11")
 ANYWHERE = ("P1", "P2", "P3", "P4", "P5", "P9")
 TORCHS_OWN = "torch's own waiting policy"
@@ -37,7 +37,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="P", help="which: P1 to P12; by default all but P6, P9 and P12")
+    parser.add_argument(
+        "names", nargs="*", metavar="P", help="which: P1 to P13; by default all but P6, P9, P12 and P13"
+    )
     parser.add_argument("--quick", action="store_true", help="240 images and 2 rounds: says that it runs, no more")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
     parser.add_argument("--rounds", type=int, help="rounds that count (5)")
@@ -72,6 +74,7 @@ def environment(chosen: argparse.Namespace) -> None:
 
 def benchmarks() -> dict[str, Callable[..., Iterator[Any]]]:
     """The measures by name; each yields them one after the other, so that they are not all in memory."""
+    import frozen
     import heads
     import memory
     import sharing
@@ -84,7 +87,7 @@ def benchmarks() -> dict[str, Callable[..., Iterator[Any]]]:
     return {
         "P1": suffixes.p1, "P2": suffixes.p2, "P3": heads.p3, "P4": whole.p4, "P5": whole.p5, "P6": to_score.p6,
         "P7": startup.p7, "P8": memory.p8, "P9": splits.p9, "P10": sharing.p10,
-        "P11": sharing.p11, "P12": memory.p12,
+        "P11": sharing.p11, "P12": memory.p12, "P13": frozen.p13,
     }  # fmt: skip
 
 
