@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from autotune import Backbone, Facts
 from autotune.testing.cutting import check_cut
@@ -164,18 +163,6 @@ class Hidden(Net):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.low(x)
         return self.end(self.top(x + torch.from_numpy(np.ones(4, np.float32))))
-
-
-class Norms(TorchFunctionMode):
-    """Counts batch normalisations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func is nn.functional.batch_norm
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("network", [Net, Tokens, Windows, Branches, Functional, Table, Assigned, Eager, Skipping])
@@ -335,32 +322,6 @@ def test_a_deeper_boundary_is_computed_from_a_shallower_one() -> None:
         found, expected = way(*shallow.prefix(images)), deep.prefix(images)
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
         assert cuts.between(deep, shallow) is None
-
-
-def test_what_is_frozen_is_fused_on_the_way_to_any_boundary_too() -> None:
-    """Nothing is normalised beneath a boundary, in inference mode as well; the fingerprint tells that it was fused."""
-    cuts = Cuts(Net(), Drawn(Net), img_size=SIZE, folder=None)
-    shallow, deep = cuts.at(1), cuts.at(0)
-    assert shallow is not None
-    assert deep is not None
-    images = torch.randn(5, 3, SIZE, SIZE)
-    with torch.inference_mode():
-        way = cuts.between(shallow, deep)
-        assert way is not None
-        with Norms() as calls:
-            way(*shallow.prefix(images))
-            deep.prefix(images)
-    assert calls.count == 0
-    with Norms() as calls:
-        deep.unfused(images)
-    assert calls.count == 2
-    plain = Cuts(Net(), Drawn(Net), img_size=SIZE, folder=None)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("autotune.vision.cuts.fuse", lambda *_: None)
-        cut = plain.at(0)
-    assert cut is not None
-    assert cut.fused is None
-    assert cut.fingerprint != deep.fingerprint
 
 
 def test_what_was_compared_is_remembered(tmp_path: Any) -> None:

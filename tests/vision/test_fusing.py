@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from autotune import Backbone
+from autotune.vision import Cuts
 from autotune.vision.fusing import fuse
 
 
@@ -210,3 +212,30 @@ def test_the_network_itself_stays_as_it_is() -> None:
     with torch.no_grad(), Calls() as calls:
         net(images())
     assert calls.norms == 2
+
+
+def test_what_is_frozen_is_fused_on_the_way_to_any_boundary(
+    backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is normalised beneath a boundary, in inference mode too; the fingerprint tells that it was fused."""
+    module = backbone.build(3)
+    cuts = Cuts(module, backbone, img_size=16, folder=None)
+    shallow, deep = cuts.at(1), cuts.at(0)
+    assert shallow is not None
+    assert deep is not None
+    rows = torch.randn(5, 3, 16, 16)
+    with torch.inference_mode():
+        way = cuts.between(shallow, deep)
+        assert way is not None
+        with Calls() as calls:
+            way(*shallow.prefix(rows))
+            deep.prefix(rows)
+    assert calls.norms == 0
+    with Calls() as calls:
+        deep.unfused(rows)
+    assert calls.norms == 2
+    monkeypatch.setattr("autotune.vision.cuts.fuse", lambda *_: None)
+    plain = Cuts(module, backbone, img_size=16, folder=None).at(0)
+    assert plain is not None
+    assert plain.fused is None
+    assert plain.fingerprint != deep.fingerprint
