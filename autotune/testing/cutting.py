@@ -57,8 +57,8 @@ def check_cut(
         with torch.no_grad():
             crossing = cut.unfused(images)
             _promise_same(f"{backbone.name}: logits in evaluation", cut.suffix(*crossing), module(images))
-            for name, found, expected in zip(cut.crossing, cut.prefix(images), crossing, strict=True):
-                _promise_same(f"{backbone.name}: what crosses after {name}, fused", found, expected, close=FUSED)
+            for name, fused, own in zip(cut.crossing, cut.prefix(images), crossing, strict=True):
+                _promise_same(f"{backbone.name}: what crosses after {name}, fused", fused, own, close=FUSED)
         train_mode(module, parts)
         known = dict(module.named_parameters()) | dict(module.named_buffers())
         state = {name: tensor.detach().clone() for name, tensor in known.items()}
