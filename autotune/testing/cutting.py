@@ -14,7 +14,7 @@ IMAGES = 5
 CLOSE = 1e-5
 """Largest difference in a tensor, relative to its largest value."""
 
-FUSED = 1e-3
+FUSED = 1e-4
 """The same for what crosses, where batch normalisation is fused into convolutions."""
 
 ROUNDING = 1e-7
