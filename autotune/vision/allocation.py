@@ -3,7 +3,7 @@
 glibc asks the kernel for every block above a threshold, of 32 MB at most, and gives it back as soon as it is freed. The
 kernel fills each page with zeros when it is first touched, which takes as long as many a layer. With freed blocks kept
 for the next tensor, EfficientNet-Lite0 (96 px, batches of 64) looks at half as many images again to twice as many in a
-second, and trains on a seventh more at least, in as much memory.
+second, and trains on a seventh more, in as much memory.
 """
 
 from __future__ import annotations
