@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import itertools
+import multiprocessing
+import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import torch
 import torchvision
@@ -27,6 +31,9 @@ DEPTHS = (0, 1, 2, 3)
 CLASSES, IMAGES, SMALL = 3, 3, 64
 CLOSE = 1e-3
 QUICKLY = 16
+OLD = 20
+"""Networks after which a fresh process takes over: what libraries keep of each adds up."""
+SOURCES = {"timm": TimmSource, "torchvision": TorchvisionSource}
 
 
 def smallest_of_timm() -> list[str]:
@@ -38,12 +45,12 @@ def smallest_of_timm() -> list[str]:
     return [name for _, name in families._smallest()]
 
 
-def networks() -> Iterator[tuple[str, Backbone]]:
-    """``timm`` or ``torchvision``, and a backbone."""
+def networks() -> Iterator[tuple[str, str]]:
+    """``timm`` or ``torchvision``, and the name of a network there."""
     for name in smallest_of_timm():
-        yield "timm", TimmSource().backbone(name)
+        yield "timm", name
     for name in torchvision.models.list_models(module=torchvision.models):
-        yield "torchvision", TorchvisionSource().backbone(name)
+        yield "torchvision", name
 
 
 def gradients(module: nn.Module, logits: Tensor) -> list[Tensor]:
@@ -75,8 +82,16 @@ def differs(module: nn.Module, backbone: Backbone, cut: Cut, images: Tensor) -> 
     return None if all(equal(ours, theirs) for ours, theirs in both) else "other gradients"
 
 
-def failure(backbone: Backbone, device: str) -> str | None:
+def failure(source: str, name: str, device: str) -> str | None:
     """Why a network cannot be cut at some depth, or None if it can be cut at all."""
+    gc.collect()
+    backbone = SOURCES[source]().backbone(name)
+    with full_precision():
+        return at_every_depth(backbone, device)
+
+
+def at_every_depth(backbone: Backbone, device: str) -> str | None:
+    """The first depth that cannot be cut, with the reason."""
     size = backbone.facts.nearest_size(SMALL)
     torch.manual_seed(0)
     module = backbone.build(CLASSES, img_size=size, load=False).to(device)
@@ -92,25 +107,32 @@ def failure(backbone: Backbone, device: str) -> str | None:
     return None
 
 
+def failures(asked: list[tuple[str, str]], device: str) -> Iterator[tuple[tuple[str, str], str | None]]:
+    """Each network with its failure: most of the time goes to Python that follows it, so every core has a process."""
+    workers = len(os.sched_getaffinity(0)) if device == "cpu" else 1
+    for start in range(0, len(asked), OLD * workers):
+        some = asked[start : start + OLD * workers]
+        with ProcessPoolExecutor(
+            workers, multiprocessing.get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            yield from zip(some, pool.map(failure, *zip(*some, strict=True), itertools.repeat(device)), strict=True)
+
+
 def p9(material: Material) -> Iterator[Measure]:
     """Share of timm families (smallest network each) and torchvision classifiers that can be cut at k = 0 to 3."""
     failed: list[str] = []
 
     def count() -> Figures:
-        tried = {"timm": 0, "torchvision": 0}
-        good = dict.fromkeys(tried, 0)
-        every = QUICKLY if material.settings.quick else 1
-        for number, (source, backbone) in enumerate(networks()):
-            if number % every:
-                continue
-            with full_precision():
-                reason = failure(backbone, material.settings.device)
+        device = material.settings.device
+        asked = list(networks())[:: QUICKLY if material.settings.quick else 1]
+        tried = dict.fromkeys(SOURCES, 0)
+        good = dict.fromkeys(SOURCES, 0)
+        for (source, name), reason in failures(asked, device):
             tried[source] += 1
             good[source] += reason is None
             if reason is not None:
-                failed.append(f"{backbone.name}: {reason}")
-            print(f"P9: {backbone.name}: {reason or 'equal'}", file=sys.stderr, flush=True)
-            gc.collect()
+                failed.append(f"{source}/{name}: {reason}")
+            print(f"P9: {source}/{name}: {reason or 'equal'}", file=sys.stderr, flush=True)
         counted = {f"{source} {what}": of[source] for what, of in (("tried", tried), ("equal", good)) for source in of}
         return {**counted, "tried": sum(tried.values()), "equal": sum(good.values())}
 
