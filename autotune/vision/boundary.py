@@ -128,7 +128,7 @@ class Boundaries:
                 continue
             since += rung.seconds
             last = rung.cut.unfreeze == cut.unfreeze
-            if not last and not self._pays(rung, since, room):
+            if not last and not self._pays(rung, since, room, len(images)):
                 continue
             room -= rung.nbytes
             arrays = self._build(images, rung.cut, view, source, keep_going)
@@ -138,11 +138,11 @@ class Boundaries:
                 source, since = (rung.cut, arrays), 0.0
         return None
 
-    def _pays(self, rung: Rung, seconds: float, room: float) -> bool:
+    def _pays(self, rung: Rung, seconds: float, room: float, images: int) -> bool:
         """Whether a rung on the way is kept for whom it may concern: for one more use at least, in the room left."""
         if rung.nbytes > room:
             return False
-        return worth_keeping(seconds=seconds, nbytes=rung.nbytes, images=1, passes=2).keep
+        return worth_keeping(seconds=seconds, nbytes=rung.nbytes, images=images, passes=2).keep
 
     def _build(
         self,

@@ -72,7 +72,7 @@ class Compiling:
                 if self.wish == "always":
                     raise
                 failed = True
-                self.note(f"not compiled: {str(error).strip().splitlines()[0]}")
+                self.note(f"not compiled: {str(error) or type(error).__name__}".splitlines()[0])
                 return eager(*inputs)
 
         return forward

@@ -6,8 +6,6 @@ What lies beneath gives the same values for the same image as long as it is froz
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +18,7 @@ from autotune.vision.agreement import Boundary, Findings, disagreement, full_pre
 from autotune.vision.device import is_out_of_memory
 from autotune.vision.freezing import Partition, freeze, train_mode
 from autotune.vision.fusing import fuse
+from autotune.vision.provenance import digest, making, versions
 from autotune.vision.slicing import Flow
 from autotune.vision.steps import Step, Untraceable
 from autotune.vision.tracing import followed, trace
@@ -160,7 +159,7 @@ class Cuts:
 
     @cached_property
     def _versions(self) -> list[tuple[str, str]]:
-        return _versions(self._backbone, *self._module.modules())
+        return versions(self._backbone, *self._module.modules())
 
     @cached_property
     def _levels(self) -> dict[str, int]:
@@ -193,10 +192,12 @@ class Cuts:
                 found = self._cut(partition)
             except Untraceable as reason:
                 found = str(reason)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                found = "memory ran out when its parts were compared with the whole"  # another time it may suffice
+            except Exception as error:
+                # Neither is kept: another time memory may suffice. What fails as a whole too will say so in training.
+                if is_out_of_memory(error):
+                    found = "memory ran out when its parts were compared with the whole"
+                else:
+                    found = f"its parts fail: {type(error).__name__}: {error}".splitlines()[0]
         return found if isinstance(found, Cut) else f"{self.name} cannot be cut beneath {unfreeze} blocks: {found}"
 
     def _cut(self, partition: Partition) -> Cut | str:
@@ -211,7 +212,7 @@ class Cuts:
         cut = Cut(
             unfreeze=partition.unfreeze,
             crossing=tuple(training.name(value) for value in values),
-            fingerprint=_digest(VERSION, self._versions, self.name, self._size, values),
+            fingerprint=digest(VERSION, self._versions, making(below), self.name, self._size, values),
             module=self._module,
             values=values,
             below=below,
@@ -219,17 +220,18 @@ class Cuts:
             evaluated=evaluation.part(self._module, values, None),
             frozen=_modules(below),
         )
-        differs = self._compared(cut, partition, _digest(training.digests, evaluation.digests))
+        differs = self._compared(cut, partition, digest(training.digests, evaluation.digests))
         if differs:
             return differs
         with torch.inference_mode(False), _evaluating(cut.frozen):
             fused = fuse(below, [self._images(IMAGES)])
-        return cut if fused is None else replace(cut, fused=fused, fingerprint=_digest(cut.fingerprint, "fused"))
+        return cut if fused is None else replace(cut, fused=fused, fingerprint=digest(cut.fingerprint, "fused"))
 
     def _compared(self, cut: Cut, partition: Partition, steps: str) -> str:
         blocks = [sorted(block) for block in (partition.head, *partition.blocks)]
         images = self._images(IMAGES)
-        key = _digest(cut.fingerprint, cut.unfreeze, steps, blocks, images.device.type, images.dtype)
+        made = digest(steps, making(self._module))
+        key = digest(cut.fingerprint, cut.unfreeze, made, blocks, images.device.type, images.dtype)
         differs = self._findings.read(key)
         if differs is None:
             with undisturbed(self._module), full_precision():
@@ -268,13 +270,3 @@ def _evaluating(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
 
 def _modules(part: torch.nn.Module) -> tuple[torch.nn.Module, ...]:
     return tuple(part.modules())[1:]
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
-
-
-def _versions(*objects: object) -> list[tuple[str, str]]:
-    """The packages that objects' classes come from, with their versions."""
-    packages = {"torch", *(type(thing).__module__.partition(".")[0] for thing in objects)}
-    return sorted((name, str(getattr(sys.modules.get(name), "__version__", ""))) for name in packages)

@@ -21,7 +21,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from autotune.vision.agreement import CLOSE, far
 from autotune.vision.slicing import Flow
-from autotune.vision.steps import Untraceable
 from autotune.vision.tracing import operations
 
 
@@ -50,7 +49,7 @@ def fuse(part: torch.nn.Module, values: Sequence[torch.Tensor]) -> GraphModule |
         fused.recompile()
         with torch.no_grad():
             differs = any(far(one, other, CLOSE) for one, other in zip(fused(*values), part(*values), strict=True))
-    except (Untraceable, RuntimeError, MemoryError):
+    except Exception:
         # What cannot be followed, or has no room beside itself, is computed as the network does it.
         return None
     return None if differs else fused

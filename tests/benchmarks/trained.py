@@ -19,7 +19,7 @@ from material import EPOCHS, Material
 from autotune import Checkpoint, Epoch, StopReason
 from autotune.builtin.classify.trainer import ClassifyTrainer
 from autotune.testing import TrialRun
-from autotune.vision import Cuts
+from autotune.vision import Boundaries
 
 KEPT = 2
 
@@ -79,12 +79,9 @@ class Timed:
 
 
 @contextlib.contextmanager
-def uncut() -> Iterator[None]:
-    """While this lasts, no network can be cut."""
-    with (
-        mock.patch.object(Cuts, "at", return_value=None),
-        mock.patch.object(Cuts, "why_not", return_value="the benchmark measures it uncached"),
-    ):
+def unkept() -> Iterator[None]:
+    """While this lasts, there is no room for activations: the frozen part computes every batch, as fast as it can."""
+    with mock.patch.object(Boundaries, "arrays", return_value=None):
         yield
 
 
@@ -96,7 +93,7 @@ class Training:
         sampled: What the recipe differs in from its defaults.
         epochs: The length of the trial.
         fewer: Trains on `Material.fewer` images.
-        without_cache: Trains as a network does that cannot be cut: everything is computed in every epoch.
+        without_cache: Trains as where there is no room: the frozen part is computed in every epoch.
     """
 
     def __init__(
@@ -126,7 +123,7 @@ class Training:
 
     def epoch(self) -> Timed:
         """Trains the next epoch."""
-        with uncut() if self.without_cache else contextlib.nullcontext():
+        with unkept() if self.without_cache else contextlib.nullcontext():
             began = time.perf_counter()
             self.run.begin()
             epoch = next(self._epochs)

@@ -19,6 +19,7 @@ from autotune.vision import (
     Placement,
     Rates,
     Trained,
+    costs,
     evaluate,
     freeze,
     make_mix,
@@ -181,6 +182,20 @@ def test_a_deeper_boundary_is_computed_from_a_shallower_one(backbone, split, pre
         (inputs,) = next(iter(one.images.plain()))
         expected = one.module.top(one.module.low(inputs)).mean((2, 3))
     assert torch.allclose(deep.tensors[0][: len(expected)], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(1e-3, [1, 0]), (1e-9, [0])])
+def test_what_lies_on_the_way_is_kept_where_that_is_quicker(
+    backbone, split, preprocess, tmp_path, monkeypatch, seconds, kept
+):
+    """A boundary of 2 KB an image that no trial asked for is kept if it takes a millisecond, not if it takes none."""
+    monkeypatch.setattr(costs, "SMALL", 0)
+    one = Training(backbone, split, preprocess, tmp_path)
+    one.boundaries.rungs(one.images, 0)
+    one.boundaries._rungs[0] = [dataclasses.replace(rung, seconds=seconds) for rung in one.boundaries._rungs[0]]
+    assert one.boundaries.arrays(one.images, one.cuts.at(0), None, keep_going=yes) is not None
+    found = [one.boundaries.find(one.images, one.cuts.at(k), None, keep_going=yes) is not None for k in (1, 0)]
+    assert [k for k, there in zip((1, 0), found, strict=True) if there] == kept
 
 
 @pytest.mark.parametrize("other", ["weights", "size", "images"])

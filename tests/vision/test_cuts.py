@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,15 @@ class Mixing(Net):
         return self.end(self.top(x - x.mean(0, keepdim=True)))
 
 
+class Halves(Net):
+    """Takes every other image, and counts them in a way that is a line through two and three images, and no further."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        low = self.low(x)
+        ones = torch.ones(len(x) - len(x) // 2, 1, 1, 1)
+        return self.end(self.top(low + 0 * (low[::2] * ones).sum()))
+
+
 class Hidden(Net):
     """Adds a tensor that torch does not see being made."""
 
@@ -268,6 +278,7 @@ def test_asking_for_a_cut_leaves_the_module_as_it_was() -> None:
         (Reading, "reads the values of a tensor"),
         (Mixing, "depends on the other images"),
         (Hidden, "no known origin"),
+        (Halves, "its parts fail: RuntimeError"),
     ],
 )
 def test_what_cannot_be_cut_is_not_and_the_reason_is_told(network: type[Net], reason: str) -> None:
@@ -307,6 +318,27 @@ def test_the_fingerprint_tells_boundaries_apart_and_not_weights() -> None:
 
     assert prints(Net) == prints(Net)
     assert len({prints(Net), prints(Net, 0), prints(Net, 1, 32), prints(Tokens)}) == 4
+
+
+def test_other_code_or_settings_in_the_frozen_part_have_another_fingerprint_and_are_compared_anew(
+    tmp_path: Path,
+) -> None:
+    """A block of the same name and weights that computes otherwise; one in the trained part is compared anew only."""
+
+    def prints(**blocks: nn.Module) -> str:
+        network = Net()
+        for name, block in blocks.items():
+            setattr(network, name, block)
+        cut = Cuts(network, Drawn(Net), img_size=SIZE, folder=tmp_path).at(1)
+        assert cut is not None
+        return cut.fingerprint
+
+    low = nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8)
+    smooth, shifted = nn.Sequential(*low, nn.GELU()), nn.Sequential(low[0], nn.BatchNorm2d(8, eps=0.1), nn.ReLU())
+    assert len({prints(), prints(low=smooth), prints(low=shifted)}) == 3
+    assert len(list(tmp_path.iterdir())) == 3
+    assert prints(top=nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.GELU())) == prints()
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_deeper_boundary_is_computed_from_a_shallower_one() -> None:
