@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
 
 import torch
 
@@ -30,10 +31,7 @@ def making(module: torch.nn.Module) -> list[tuple[str, str, str, str]]:
     those of released packages: a plugin that was edited in place is another one. Rates of dropout are no settings
     here, since a frozen part is in evaluation.
     """
-    return [
-        (name, f"{type(child).__module__}.{type(child).__qualname__}", _code(type(child)), _settings(child))
-        for name, child in module.named_modules()
-    ]
+    return [(name, *_told(child)) for name, child in module.named_modules()]
 
 
 def digest(*parts: object) -> str:
@@ -45,8 +43,10 @@ def _package(module: str) -> str:
     return module.partition(".")[0]
 
 
-def _settings(module: torch.nn.Module) -> str:
-    return "" if "drop" in type(module).__name__.lower() else module.extra_repr()
+def _told(module: torch.nn.Module) -> tuple[str, str, str]:
+    kind: Any = type(module)
+    settings = "" if "drop" in kind.__name__.lower() else module.extra_repr()
+    return f"{kind.__module__}.{kind.__qualname__}", _code(kind), settings
 
 
 @cache
