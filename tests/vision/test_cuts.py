@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -318,27 +317,6 @@ def test_the_fingerprint_tells_boundaries_apart_and_not_weights() -> None:
 
     assert prints(Net) == prints(Net)
     assert len({prints(Net), prints(Net, 0), prints(Net, 1, 32), prints(Tokens)}) == 4
-
-
-def test_other_code_or_settings_in_the_frozen_part_have_another_fingerprint_and_are_compared_anew(
-    tmp_path: Path,
-) -> None:
-    """A block of the same name and weights that computes otherwise; one in the trained part is compared anew only."""
-
-    def prints(**blocks: nn.Module) -> str:
-        network = Net()
-        for name, block in blocks.items():
-            setattr(network, name, block)
-        cut = Cuts(network, Drawn(Net), img_size=SIZE, folder=tmp_path).at(1)
-        assert cut is not None
-        return cut.fingerprint
-
-    low = nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8)
-    smooth, shifted = nn.Sequential(*low, nn.GELU()), nn.Sequential(low[0], nn.BatchNorm2d(8, eps=0.1), nn.ReLU())
-    assert len({prints(), prints(low=smooth), prints(low=shifted)}) == 3
-    assert len(list(tmp_path.iterdir())) == 3
-    assert prints(top=nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.GELU())) == prints()
-    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_a_deeper_boundary_is_computed_from_a_shallower_one() -> None:

@@ -12,6 +12,8 @@ import pytest
 import torchvision
 from torch import nn
 
+from autotune import Backbone
+from autotune.vision import Cuts
 from autotune.vision.provenance import making, versions
 
 PLUGIN = """
@@ -93,3 +95,23 @@ def test_settings_are_told_and_rates_of_dropout_are_not() -> None:
     drop = torchvision.ops.StochasticDepth
     assert making(drop(0.1, "row")) == making(drop(0.2, "row"))
     assert [name for name, _ in versions(drop(0.1, "row"))] == ["torch", "torchvision"]
+
+
+def test_what_is_kept_and_what_was_compared_is_not_believed_of_other_code(backbone: Backbone, tmp_path: Path) -> None:
+    """A frozen block of the same name and weights computes otherwise; another trained one is compared anew only."""
+
+    def prints(**blocks: nn.Module) -> str:
+        network = backbone.build(3)
+        for name, block in blocks.items():
+            setattr(network, name, block)
+        cut = Cuts(network, backbone, img_size=16, folder=tmp_path).at(1)
+        assert cut is not None
+        return cut.fingerprint
+
+    low = nn.Conv2d(3, 8, 3, 2, 1)
+    smooth = nn.Sequential(low, nn.BatchNorm2d(8), nn.GELU())
+    shifted = nn.Sequential(low, nn.BatchNorm2d(8, eps=0.1), nn.ReLU())
+    assert len({prints(), prints(low=smooth), prints(low=shifted)}) == 3
+    assert len(list(tmp_path.iterdir())) == 3
+    assert prints(top=nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.GELU())) == prints()
+    assert len(list(tmp_path.iterdir())) == 4
