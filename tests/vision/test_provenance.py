@@ -104,7 +104,7 @@ def test_what_is_kept_and_what_was_compared_is_not_believed_of_other_code(backbo
         network = backbone.build(3)
         for name, block in blocks.items():
             setattr(network, name, block)
-        cut = Cuts(network, backbone, img_size=16, folder=tmp_path).at(1)
+        cut = Cuts(network, backbone, img_size=16, folder=tmp_path / "cuts").at(1)
         assert cut is not None
         return cut.fingerprint
 
@@ -112,6 +112,6 @@ def test_what_is_kept_and_what_was_compared_is_not_believed_of_other_code(backbo
     smooth = nn.Sequential(low, nn.BatchNorm2d(8), nn.GELU())
     shifted = nn.Sequential(low, nn.BatchNorm2d(8, eps=0.1), nn.ReLU())
     assert len({prints(), prints(low=smooth), prints(low=shifted)}) == 3
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list((tmp_path / "cuts").iterdir())) == 3
     assert prints(top=nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.GELU())) == prints()
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list((tmp_path / "cuts").iterdir())) == 4
