@@ -6,9 +6,9 @@ What lies beneath gives the same values for the same image as long as it is froz
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from autotune.vision.slicing import Flow
 from autotune.vision.steps import Step, Untraceable
 from autotune.vision.tracing import followed, trace
 
-VERSION = 1
+VERSION = 2
 IMAGES = 4
 """Images of the comparison: another number than the network is traced with."""
 
@@ -42,7 +42,7 @@ class Cut:
         trained: From the boundary to logits in training.
         evaluated: From the boundary to logits in evaluation.
         frozen: The submodules beneath the boundary.
-        fused: From images to the boundary with batch normalisation fused into convolutions; None where none is.
+        fusing: Gives `fused`; it is asked once, and only where the frozen part is to compute something.
     """
 
     unfreeze: int
@@ -54,7 +54,12 @@ class Cut:
     trained: Callable[..., torch.Tensor]
     evaluated: Callable[..., torch.Tensor]
     frozen: tuple[torch.nn.Module, ...]
-    fused: Callable[..., Boundary] | None = None
+    fusing: Callable[[], Callable[..., Boundary] | None]
+
+    @property
+    def fused(self) -> Callable[..., Boundary] | None:
+        """From images to the boundary with batch normalisation fused into convolutions; None where none is."""
+        return self.fusing()
 
     def prefix(self, images: torch.Tensor) -> Boundary:
         """The frozen part, always in evaluation mode and without gradients.
@@ -65,10 +70,11 @@ class Cut:
         Returns:
             What crosses, each [N, ...].
         """
-        if self.fused is None:
+        fused = self.fused
+        if fused is None:
             return self.unfused(images)
         with torch.no_grad():
-            return self.fused(images)
+            return fused(images)
 
     def unfused(self, images: torch.Tensor) -> Boundary:
         """The same to rounding, by the operations that the network itself takes; slower where some were fused."""
@@ -141,12 +147,10 @@ class Cuts:
         except Untraceable:
             return None
         frozen = _modules(part)
-        fused = None
-        if deep.fused is not None:
-            with torch.inference_mode(False), _evaluating(frozen):
-                fused = fuse(part, shallow.prefix(self._images(IMAGES)))
+        fusing = self._fusing(part, lambda: shallow.prefix(self._images(IMAGES)))
 
         def way(*boundary: torch.Tensor) -> Boundary:
+            fused = None if deep.fused is None else fusing()
             with _evaluating(frozen):
                 return part(*boundary) if fused is None else fused(*boundary)
 
@@ -219,13 +223,21 @@ class Cuts:
             trained=training.part(self._module, values, None),
             evaluated=evaluation.part(self._module, values, None),
             frozen=_modules(below),
+            fusing=self._fusing(below, lambda: [self._images(IMAGES)]),
         )
-        differs = self._compared(cut, partition, digest(training.digests, evaluation.digests))
-        if differs:
-            return differs
-        with torch.inference_mode(False), _evaluating(cut.frozen):
-            fused = fuse(below, [self._images(IMAGES)])
-        return cut if fused is None else replace(cut, fused=fused, fingerprint=digest(cut.fingerprint, "fused"))
+        return self._compared(cut, partition, digest(training.digests, evaluation.digests)) or cut
+
+    def _fusing(
+        self, part: torch.nn.Module, values: Callable[[], Sequence[torch.Tensor]]
+    ) -> Callable[[], Callable[..., Boundary] | None]:
+        """Fuses a part when it is first asked to: where its results are kept already, that is never."""
+
+        @cache
+        def fused() -> Callable[..., Boundary] | None:
+            with torch.inference_mode(False), _evaluating(_modules(part)):
+                return fuse(part, values())
+
+        return fused
 
     def _compared(self, cut: Cut, partition: Partition, steps: str) -> str:
         blocks = [sorted(block) for block in (partition.head, *partition.blocks)]
@@ -235,7 +247,7 @@ class Cuts:
         differs = self._findings.read(key)
         if differs is None:
             with undisturbed(self._module), full_precision():
-                differs = disagreement(self._module, partition, cut.prefix, cut.suffix, images)
+                differs = disagreement(self._module, partition, cut.unfused, cut.suffix, images)
             facts = {"backbone": self.name, "unfreeze": cut.unfreeze, "img_size": self._size}
             self._findings.write(key, differs, {**facts, "crossing": cut.crossing})
         return differs

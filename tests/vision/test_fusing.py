@@ -217,7 +217,7 @@ def test_the_network_itself_stays_as_it_is() -> None:
 def test_what_is_frozen_is_fused_on_the_way_to_any_boundary(
     backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is normalised beneath a boundary, in inference mode too; the fingerprint tells that it was fused."""
+    """Nothing is normalised beneath a boundary, in inference mode too."""
     module = backbone.build(3)
     cuts = Cuts(module, backbone, img_size=16, folder=None)
     shallow, deep = cuts.at(1), cuts.at(0)
@@ -227,9 +227,10 @@ def test_what_is_frozen_is_fused_on_the_way_to_any_boundary(
     with torch.inference_mode():
         way = cuts.between(shallow, deep)
         assert way is not None
-        with Calls() as calls:
-            way(*shallow.prefix(rows))
-            deep.prefix(rows)
+        for calls in (Calls(), Calls()):
+            with calls:  # the first time it is fused and compared
+                way(*shallow.prefix(rows))
+                deep.prefix(rows)
     assert calls.norms == 0
     with Calls() as calls:
         deep.unfused(rows)
@@ -238,4 +239,18 @@ def test_what_is_frozen_is_fused_on_the_way_to_any_boundary(
     plain = Cuts(module, backbone, img_size=16, folder=None).at(0)
     assert plain is not None
     assert plain.fused is None
-    assert plain.fingerprint != deep.fingerprint
+
+
+def test_nothing_is_fused_before_it_computes(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial that finds what the frozen part says does not wait for it; a second batch finds it fused."""
+    asked = []
+    monkeypatch.setattr("autotune.vision.cuts.fuse", lambda *given: asked.append(given) or fuse(*given))
+    cuts = Cuts(backbone.build(3), backbone, img_size=16, folder=None)
+    shallow, deep = cuts.at(1), cuts.at(0)
+    assert shallow is not None
+    assert deep is not None
+    assert cuts.between(shallow, deep) is not None
+    assert not asked
+    for _ in range(2):
+        deep.prefix(torch.randn(5, 3, 16, 16))
+    assert len(asked) == 1
