@@ -57,7 +57,7 @@ def _code(kind: type) -> str:
     waiting: list[type | FunctionType] = [kind]
     while waiting:
         thing = waiting.pop()
-        if thing in seen or _package(thing.__module__) in RELEASED:
+        if thing in seen or _package(str(thing.__module__)) in RELEASED:
             continue
         seen.add(thing)
         content, used = _of_class(thing) if isinstance(thing, type) else _of_function(thing)
@@ -85,11 +85,13 @@ def _of_function(function: FunctionType) -> tuple[str, list[type | FunctionType]
     names = sorted({name for code in codes for name in code.co_names})
     values = {name: function.__globals__[name] for name in names if name in function.__globals__}
     modules = [value for value in values.values() if isinstance(value, ModuleType)]
-    cells = [cell.cell_contents for cell in function.__closure__ or () if cell != CellType()]
+    empty = CellType()
+    cells = [cell.cell_contents for cell in function.__closure__ or () if cell != empty]
     inner = [vars(module)[name] for module in modules for name in names if name in vars(module)]
     plain = [(name, value) for name, value in values.items() if isinstance(value, PLAIN)]
     used = [inspect.unwrap(value) if callable(value) else value for value in (*values.values(), *cells, *inner)]
-    given = [value for value in (*(function.__defaults__ or ()), *cells) if isinstance(value, PLAIN)]
+    defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
+    given = [value for value in (*defaults, *cells) if isinstance(value, PLAIN)]
     told = [(code.co_code, code.co_names, code.co_varnames, _constants(code)) for code in codes]
     return repr((told, plain, given)), [value for value in used if isinstance(value, FunctionType | type)]
 

@@ -34,7 +34,7 @@ class Base(nn.Module):
         return x + 1
 
 class Block(Base):
-    def forward(self, x):
+    def forward(self, x, *, times=1):
         kept = x if type(self).__name__ in {"one", "two", "three"} else -x
         return (lambda y: doubled(self.shifted(y)))(kept)
 """
@@ -56,6 +56,7 @@ def made(path: Path, text: str) -> list[tuple[str, str, str, str]]:
         ("x + 1", "x + 3"),
         ("SCALE * x", "SCALE + x"),
         ("SCALE = 2.0", "SCALE = 4.0"),
+        ("times=1", "times=2"),
         ("step = 1", "step = 2"),
         ("Block(Base)", "Block(nn.Module)"),
         ("lambda y: doubled", "lambda y: -doubled"),
