@@ -147,10 +147,10 @@ class Cuts:
         except Untraceable:
             return None
         frozen = _modules(part)
-        fusing = self._fusing(part, lambda: shallow.prefix(self._images(IMAGES)))
+        fusing = self._fusing(part, lambda: shallow.unfused(self._images(IMAGES)))
 
         def way(*boundary: torch.Tensor) -> Boundary:
-            fused = None if deep.fused is None else fusing()
+            fused = fusing()
             with _evaluating(frozen):
                 return part(*boundary) if fused is None else fused(*boundary)
 
