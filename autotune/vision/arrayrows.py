@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from autotune.errors import BadData
 from autotune.vision.arrayfiles import Layout, Mapped, map_tensor, read_layouts, tensor_path, verify
 
 
@@ -63,31 +62,30 @@ class Arrays:
         """Bytes of all rows."""
         return sum(t.nbytes for t in self._laid)
 
-    def rows(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def rows(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...] | None:
         """Copies of some rows, in the memory format of the original.
 
         Args:
             indices: int64 [B] on the CPU.
 
         Returns:
-            One tensor [B, ...] for each of `tensors`.
-
-        Raises:
-            BadData: A file was cut short while in use.
+            One tensor [B, ...] for each of `tensors`; None where `intact` says no, since a copy may then be of other
+            bytes.
         """
-        for file in self._files:
-            if file.cut_short():  # reading beyond its end would end the process without a word
-                raise BadData(
-                    f"{file.path}: was cut short while in use",
-                    hint="leave the cache folder to autotune; `autotune cache clear` empties it",
-                )
-        return tuple(
+        if any(file.cut_short() for file in self._files):  # reading beyond its end would end the process without a word
+            return None
+        copies = tuple(
             layout.view(laid.index_select(0, indices).view(len(indices), *layout.physical))
             for layout, laid in zip(self._layouts, self._laid, strict=True)
         )
+        # Asked now: bytes may change until they are copied, and a system sets a file's times before it changes bytes.
+        return copies if self.intact() else None
 
     def intact(self) -> bool:
-        """Whether the files are still those that were verified; cheap, to be asked once an epoch.
+        """Whether the files are still those that were verified; cheap enough to be asked once a batch.
+
+        Files are known by inode, size and times. What changes their bytes and none of these is not noticed: a disk
+        that fails, or a second writer within the same tick of the file system's clock as the first, some milliseconds.
 
         Counts as a use. If it says False, `ArrayCache.get` makes or finds the entry anew.
         """

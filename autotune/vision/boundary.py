@@ -6,6 +6,7 @@ A feed yields the same values whether they are kept or computed anew, so that a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 
@@ -173,16 +174,20 @@ class Boundaries:
         self, images: Images, cut: Cut, view: int | None, source: tuple[Cut, Arrays] | None
     ) -> Iterator[Inputs]:
         way = None if source is None else self.cuts.between(source[0], cut)
-        if source is None or way is None:
-            for inputs in images.plain() if view is None else images.view(view):
+        parts = torch.split(torch.arange(len(images)), self.placement.eval_batch)
+        done = 0
+        if source is not None and way is not None:
+            for part in parts:
+                rows = source[1].rows(part)
+                if rows is None:  # altered or removed meanwhile: the rest comes from the images
+                    break
+                with self.placement.autocast():
+                    yield way(*(self.loaded(tensor) for tensor in rows))
+                done += 1
+        if done < len(parts):
+            for inputs in islice(images.plain() if view is None else images.view(view), done, None):
                 with self.placement.autocast():
                     yield cut.prefix(*inputs)
-            return
-        for start in range(0, len(images), self.placement.eval_batch):
-            indices = torch.arange(start, min(start + self.placement.eval_batch, len(images)))
-            rows = tuple(self.loaded(tensor) for tensor in source[1].rows(indices))
-            with self.placement.autocast():
-                yield way(*rows)
 
     def live(self, cut: Cut, inputs: Inputs) -> Inputs:
         """The boundary of a batch, as training from kept activations would see it."""
@@ -288,7 +293,9 @@ class BoundaryFeed:
         free, _ = torch.cuda.mem_get_info(placement.device)
         if arrays.nbytes > GPU_SHARE * free:
             return None
-        return tuple(placement.tensor(tensor) for tensor in arrays.tensors)
+        copies = tuple(placement.tensor(tensor) for tensor in arrays.tensors)
+        torch.cuda.synchronize(placement.device)  # only what was copied by now is vouched for
+        return copies if arrays.intact() else None
 
     def _batches(self, view: int | None, parts: Sequence[torch.Tensor]) -> Iterator[Inputs]:
         """The rows of each part; for a GPU that does not hold them, pinned and one batch ahead."""
@@ -301,19 +308,25 @@ class BoundaryFeed:
 
     def _pinned(self, view: int | None, part: torch.Tensor) -> Inputs | None:
         """Some rows of a view in pinned memory; None where they were altered or removed."""
-        arrays, _ = self._open[view]
-        return tuple(tensor.pin_memory() for tensor in arrays.rows(part)) if arrays.intact() else None
+        rows = self._open[view][0].rows(part)
+        return None if rows is None else tuple(tensor.pin_memory() for tensor in rows)
 
     def _rows(self, view: int | None, part: torch.Tensor) -> Inputs:
         """Some rows of a view; what was altered or removed since the last batch is made anew first."""
-        found = self._arrays(view)
-        if found is None:
-            return self.boundaries.live(self.cut, (self.images.rows(part, view),))
+        rows = self._kept(self._open[view], part)
+        if rows is None and (anew := self._arrays(view)) is not None:
+            rows = self._kept(anew, part)
+        return self.boundaries.live(self.cut, (self.images.rows(part, view),)) if rows is None else rows
+
+    def _kept(self, found: tuple[Arrays, Inputs | None], part: torch.Tensor) -> Inputs | None:
+        """Some rows of what is open, on the device; None where they were altered or removed."""
         arrays, resident = found
         if resident is None:
-            return tuple(self.boundaries.loaded(tensor) for tensor in arrays.rows(part))
-        indices = self.images.placement.tensor(part)
-        return tuple(self.boundaries.loaded(tensor[indices]) for tensor in resident)
+            rows = arrays.rows(part)
+        else:
+            indices = self.images.placement.tensor(part)
+            rows = tuple(tensor[indices] for tensor in resident)
+        return None if rows is None else tuple(self.boundaries.loaded(tensor) for tensor in rows)
 
 
 class BoundaryRows:
@@ -340,10 +353,12 @@ class BoundaryRows:
 
     def rows(self, indices: torch.Tensor) -> torch.Tensor:
         """Vectors float32 [B, D] on the device, for images int64 [B] on the CPU."""
-        if self.kept is not None and not self.kept.intact():
+        rows = None if self.kept is None else self.kept.rows(indices)
+        if rows is None and self.kept is not None:
             self.kept = self._look()
-        if self.kept is not None:
-            return self.boundaries.loaded(self.kept.rows(indices)[0]).float()
+            rows = None if self.kept is None else self.kept.rows(indices)
+        if rows is not None:
+            return self.boundaries.loaded(rows[0]).float()
         size = self.images.placement.eval_batch
         parts = (self.boundaries.live(self.cut, (self.images.rows(part),))[0] for part in torch.split(indices, size))
         return torch.cat([part.float() for part in parts])

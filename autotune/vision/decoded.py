@@ -107,10 +107,17 @@ class Decoded:
             self.note(f"images are decoded anew for every batch: {error}")
 
     def rows(self, indices: torch.Tensor) -> Rows:
-        """Copies of some rows; `indices` is int64 [B]."""
-        if self._kept is not None:
-            return self._kept.rows(indices)
-        return self._decode(indices.tolist())
+        """Copies of some rows; `indices` is int64 [B]. What was altered or removed since `ready` is made anew first."""
+        found = self.read(indices)
+        if found is None:
+            self.ready()
+            found = self.read(indices)
+        return self._decode(indices.tolist()) if found is None else found
+
+    def read(self, indices: torch.Tensor) -> Rows | None:
+        """The same with what is there, so that any thread may ask; None where that was altered or removed."""
+        kept = self._kept
+        return self._decode(indices.tolist()) if kept is None else kept.rows(indices)
 
     def _found_or_made(self) -> Arrays | None:
         count = len(self.split)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from autotune.data import Split
 from autotune.model import Preprocess
 from autotune.vision.ahead import ahead
 from autotune.vision.arrays import ArrayCache
-from autotune.vision.decoded import VERSION, digest, evaluated, sources
+from autotune.vision.decoded import VERSION, Decoded, Rows, digest, evaluated, sources
 from autotune.vision.device import Placement
 from autotune.vision.drawing import ImageByImage
 from autotune.vision.imbalance import Draws, in_batches
@@ -23,6 +23,8 @@ from autotune.vision.seeds import derive
 
 if TYPE_CHECKING:
     from autotune.specs import AugmentationSpec
+
+T = TypeVar("T")
 
 FEW = 4
 UNVARIED = "none"
@@ -244,28 +246,33 @@ class Images:
             yield from self._unvaried(parts)
             return
         draw = self._draw
-        self._sources.ready()
         table = torch.rand(
             len(self), self._draw.numbers, generator=torch.Generator().manual_seed(derive(seed, *purpose))
         )
 
-        def drawn() -> Iterator[tuple[torch.Tensor]]:
-            for (pixels, sizes), row in zip(map(self._sources.rows, parts), rows, strict=True):
-                there = self.placement.tensor(pixels.pin_memory() if self.placement.is_cuda else pixels)
-                yield (normalise(draw(there, table[row], sizes.long()), self.preprocess),)
+        def drawn(found: Rows, number: int) -> tuple[torch.Tensor]:
+            pixels, sizes = found
+            there = self.placement.tensor(pixels)
+            return (normalise(draw(there, table[rows[number]], sizes.long()), self.preprocess),)
 
-        # For a GPU one batch ahead: what a policy works out on the CPU takes as long as a step of a small network.
-        yield from ahead(drawn()) if self.placement.is_cuda else drawn()
+        # Drawn ahead as well: what a policy works out on the CPU takes as long as a step of a small network.
+        yield from self._read(self._sources, parts, drawn)
 
     def _unvaried(self, parts: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor]]:
-        self._evaluated.ready()
-        for (pixels,) in self._read(self._evaluated.rows, parts):
+        for (pixels,) in self._read(self._evaluated, parts, lambda found, _: found):
             yield (normalise(self.placement.tensor(pixels), self.preprocess),)
 
-    def _read(
-        self, rows: Callable[[torch.Tensor], tuple[torch.Tensor, ...]], parts: Sequence[torch.Tensor]
-    ) -> Iterator[tuple[torch.Tensor, ...]]:
-        """The rows of each part; for a GPU, pinned and one batch ahead."""
+    def _read(self, decoded: Decoded, parts: Sequence[torch.Tensor], made: Callable[[Rows, int], T]) -> Iterator[T]:
+        """What is made of the rows of each part, and of its number; for a GPU, of pinned ones and one batch ahead."""
+        decoded.ready()
         if not self.placement.is_cuda:
-            return map(rows, parts)
-        return ahead(((first.pin_memory(), *rest) for first, *rest in map(rows, parts)))
+            yield from (made(decoded.rows(part), number) for number, part in enumerate(parts))
+            return
+
+        def pinned(found: Rows | None, number: int) -> T | None:
+            return None if found is None else made((found[0].pin_memory(), *found[1:]), number)
+
+        early = ahead(pinned(decoded.read(part), number) for number, part in enumerate(parts))
+        for number, (one, part) in enumerate(zip(early, parts, strict=True)):
+            # Rows are made anew by this thread: the host is asked meanwhile, and told.
+            yield made(decoded.rows(part), number) if one is None else one

@@ -226,6 +226,34 @@ def training() -> Callable[..., Trained]:
     return make_training
 
 
+class Sudden(torch.Tensor):
+    """Indices int64 [N]; something happens just before the first rows are copied by them."""
+
+    act: Callable[[], object] | None
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Acts where rows are selected; whatever is computed is an ordinary tensor."""
+        for one in args:
+            if func is torch.Tensor.index_select and isinstance(one, Sudden) and one.act is not None:
+                act, one.act = one.act, None
+                act()
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        return found.as_subclass(torch.Tensor) if isinstance(found, Sudden) else found
+
+
+@pytest.fixture
+def sudden() -> Callable[..., torch.Tensor]:
+    """Makes indices at whose first use for copying rows something happens: ``sudden(indices, act)``."""
+
+    def make(indices: torch.Tensor, act: Callable[[], object]) -> torch.Tensor:
+        made = indices.as_subclass(Sudden)
+        made.act = act
+        return made
+
+    return make
+
+
 class Hungry(torch.nn.Module):
     """Asks for memory that no machine has when it is given more than a number of images."""
 
