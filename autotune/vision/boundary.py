@@ -121,7 +121,8 @@ class Boundaries:
             if kept is not None:
                 source = (rung.cut, kept)
                 break
-        room = ROOM * self.cache.allowed() / max(1, len(images))
+        allowed = self.cache.allowed() / max(1, len(images))
+        room = min(ROOM * allowed, allowed - rungs[-1].nbytes)
         since = 0.0
         for rung in rungs:
             if source is not None and rung.cut.unfreeze >= source[0].unfreeze:
@@ -130,12 +131,11 @@ class Boundaries:
             last = rung.cut.unfreeze == cut.unfreeze
             if not last and not self._pays(rung, since, room):
                 continue
-            room -= rung.nbytes
-            arrays = self._build(images, rung.cut, view, source, keep_going)
+            arrays = self._build(images, rung.cut, view, source, keep_going, needed=last)
             if last or not keep_going():
                 return arrays if last else None
             if arrays is not None:
-                source, since = (rung.cut, arrays), 0.0
+                source, since, room = (rung.cut, arrays), 0.0, room - rung.nbytes
         return None
 
     def _pays(self, rung: Rung, seconds: float, room: float) -> bool:
@@ -151,7 +151,10 @@ class Boundaries:
         view: int | None,
         source: tuple[Cut, Arrays] | None,
         keep_going: Callable[[], bool],
+        *,
+        needed: bool = True,
     ) -> Arrays | None:
+        """Makes a boundary; one that this trial does not need is made on disk or not at all."""
         key, facts = self._named(images, cut, view)
 
         def produce() -> Iterator[Inputs]:
@@ -160,8 +163,10 @@ class Boundaries:
                     yield tuple(self._kept(tensor).cpu() for tensor in values)
 
         try:
-            arrays = self.cache.get(key, facts, len(images), produce, keep_going=keep_going)
+            arrays = self.cache.get(key, facts, len(images), produce, keep_going=keep_going, disk_only=not needed)
         except NoRoom as error:
+            if not needed:
+                return None
             self._without_room.add(key)
             self.note(f"activations of {len(images):,} images are computed anew in every epoch: {error}")
             return None

@@ -90,6 +90,21 @@ def test_the_deadline_never_turns_an_epoch_back(tmp_path, unfreeze):
     assert all(at > first.at for at in further)
 
 
+@pytest.mark.parametrize("unfreeze", [0, 1])
+def test_without_a_cache_folder_a_trial_is_the_same(tmp_path, unfreeze):
+    """Beneath a regular file no folder can be made: the trial keeps in memory what it needs, and says so."""
+    (tmp_path / "file").write_text("")
+    one = tiny("test_resnet", unfreeze=unfreeze)
+    scores = []
+    for name in ("cache", "file"):
+        run = one.run(tmp_path / f"run-{name}")
+        run.cache = tmp_path / name / "autotune"
+        scores.append([epoch.metrics["log_loss"] for epoch in one.fit(run)])
+        said = [note for note in run.notes if "cannot be written (Not a directory)" in note]
+        assert bool(said) is (name == "file")
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+
 def test_only_what_is_unfrozen_moves(tmp_path):
     """After a real fit with one block unfrozen, every frozen weight and statistic is the bit that it was."""
     one = tiny("test_resnet", unfreeze=1)
