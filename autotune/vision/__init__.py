@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         train_epoch as train_epoch,
         train_step as train_step,
     )
-    from autotune.vision.manyheads import ManyHeads as ManyHeads, Rows as Rows
+    from autotune.vision.manyheads import ManyHeads as ManyHeads, Rows as Rows, heads_that_fit as heads_that_fit
     from autotune.vision.metrics import METRICS as METRICS, score as score, score_tasks as score_tasks
     from autotune.vision.mixing import Mix as Mix, make_mix as make_mix
     from autotune.vision.model import TorchModel as TorchModel
@@ -116,7 +116,7 @@ _HOMES = {
     "imbalance": "BalancedLoss Balancing",
     "linear_probe": "fit_linear",
     "loop": "Trained evaluate train_epoch train_step",
-    "manyheads": "ManyHeads Rows",
+    "manyheads": "ManyHeads Rows heads_that_fit",
     "metrics": "METRICS score score_tasks",
     "mixing": "Mix make_mix",
     "model": "TorchModel",

@@ -14,6 +14,7 @@ import torch
 
 from autotune.errors import OutOfMemory, UsageError
 from autotune.vision.allocation import keep_freed_memory
+from autotune.vision.memory import memory_available
 
 keep_freed_memory()
 
@@ -74,6 +75,14 @@ class Placement:
     def eval_batch(self) -> int:
         """Images a batch where no gradients are kept."""
         return 256 if self.is_cuda else 64
+
+    @property
+    def free_memory(self) -> int:
+        """Bytes that may still be taken; on a GPU with those that torch holds and does not use."""
+        if not self.is_cuda:
+            return memory_available()
+        unused = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return int(torch.cuda.mem_get_info(self.device)[0]) + unused
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The precision to train in: bf16 where the GPU supports it, else float32."""
