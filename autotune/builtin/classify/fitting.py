@@ -160,6 +160,8 @@ class Fitting:
         if self.cut is None:
             if boundary < len(self.partition.blocks):
                 self.run.note(f"trained without kept activations: {self.cuts.why_not(boundary)}")
+            if self.trained.mix is not None and self.recipe.mix_at == "boundary":
+                self.run.note(f"mixed at the input and not at the boundary: {self.cuts.why_not(boundary)}")
             return self.train, self.val
         keeping = self.boundaries.judge(self.val, self.cut, epochs, keep_going=self.asking)
         check = BoundaryFeed(self.val, self.boundaries, self.cut, keep=keeping.keep, keep_going=self.asking)

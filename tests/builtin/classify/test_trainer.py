@@ -105,6 +105,17 @@ def test_without_a_cache_folder_a_trial_is_the_same(tmp_path, unfreeze):
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
 
 
+@pytest.mark.parametrize(("unfreeze", "said"), [(1, 0), (99, 1)])
+def test_mixing_at_a_boundary_that_is_not_there_is_told(tmp_path, unfreeze, said):
+    """Where everything is trained, mix_at=boundary mixes the images and the trial says so; else it does not."""
+    one = tiny("test_resnet", unfreeze=unfreeze, mixup=0.2, mix_at="boundary", head_epochs=0)
+    run = one.run(tmp_path)
+    one.fit(run)
+    notes = [note for note in run.notes if note.startswith("mixed at the input and not at the boundary: ")]
+    assert len(notes) == said
+    assert all("everything is trained" in note for note in notes)
+
+
 def test_only_what_is_unfrozen_moves(tmp_path):
     """After a real fit with one block unfrozen, every frozen weight and statistic is the bit that it was."""
     one = tiny("test_resnet", unfreeze=1)
