@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         train_mode as train_mode,
     )
     from autotune.vision.graphs import Graphs as Graphs, without_graphs as without_graphs
+    from autotune.vision.halving import Halving as Halving
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module, knows_some as knows_some
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
@@ -110,6 +111,7 @@ _HOMES = {
     "doubts": "cross_fitted frozen_features pixel_features",
     "freezing": "Partition freeze require_gradients train_mode",
     "graphs": "Graphs without_graphs",
+    "halving": "Halving",
     "headplans": "HeadPlan",
     "heads": "build_module knows_some",
     "images": "Feed Images normalise",

@@ -14,16 +14,16 @@ from autotune.vision.arrays import ArrayCache, Arrays, NoRoom, fingerprint
 from autotune.vision.costs import Keeping, Rung, depths, measure, worth_keeping
 from autotune.vision.cuts import Cut, Cuts
 from autotune.vision.device import Placement
+from autotune.vision.halving import Halving
 from autotune.vision.images import Images
 from autotune.vision.mixing import Inputs
+from autotune.vision.residents import Held, Residents
 
 VERSION = 1
 ROOM = 1 / 4
 """Share of the cache that the rungs on the way to one boundary may take."""
 FEW = 8
 """Images that a CPU is timed on."""
-GPU_SHARE = 1 / 4
-"""Share of a GPU's free memory that a side's activations may take."""
 
 
 class Boundaries:
@@ -42,6 +42,8 @@ class Boundaries:
 
     Attributes:
         on_the_way: Whether those on the way are looked for and kept: they are timed before, at every depth.
+        residents: What lies on a GPU beside the cache.
+        halving: How many images fit at once where nothing is trained.
     """
 
     def __init__(
@@ -57,6 +59,8 @@ class Boundaries:
         self.cuts, self.weights, self.placement, self.cache, self.dtype = cuts, weights, placement, cache, dtype
         self.note = note
         self.on_the_way = True
+        self.residents = Residents(placement, note)
+        self.halving = Halving(placement, note, self.residents.give_way)
         self._rungs: dict[int, list[Rung]] = {}
         self._without_room: set[str] = set()
 
@@ -66,7 +70,9 @@ class Boundaries:
             (some,) = next(iter(images.plain()))
             some = some if self.placement.is_cuda else some[:FEW]
             wanted = depths(self.cuts.blocks, deepest)
-            self._rungs[deepest] = measure(self.cuts, self.placement, some, wanted, self._kept)
+            self._rungs[deepest] = self.halving.fitting(
+                lambda count: measure(self.cuts, self.placement, some[:count], wanted, self._kept), len(some)
+            )
         return self._rungs[deepest]
 
     def judge(self, images: Images, cut: Cut, passes: float, *, keep_going: Callable[[], bool]) -> Keeping:
@@ -181,18 +187,18 @@ class Boundaries:
         if source is None or way is None:
             for inputs in images.plain() if view is None else images.view(view):
                 with self.placement.autocast():
-                    yield cut.prefix(*inputs)
+                    yield self.halving(cut.prefix, inputs)
             return
         for start in range(0, len(images), self.placement.eval_batch):
             indices = torch.arange(start, min(start + self.placement.eval_batch, len(images)))
             rows = tuple(self.loaded(tensor) for tensor in source[1].rows(indices))
             with self.placement.autocast():
-                yield way(*rows)
+                yield self.halving(way, rows)
 
     def live(self, cut: Cut, inputs: Inputs) -> Inputs:
         """The boundary of a batch, as training from kept activations would see it."""
         with torch.inference_mode(), self.placement.autocast():
-            values = cut.prefix(*inputs)
+            values = self.halving(cut.prefix, inputs)
         # Tensors of the inference mode cannot be saved for the backward pass; copies of them can.
         return tuple(self.loaded(self._kept(tensor)).clone() for tensor in values)
 
@@ -243,7 +249,7 @@ class BoundaryFeed:
     ) -> None:
         self.images, self.boundaries, self.cut, self.keep, self.keep_going = images, boundaries, cut, keep, keep_going
         self.targets = images.placement.tensor(images.targets)
-        self._open: dict[int | None, tuple[Arrays, Inputs | None]] = {}
+        self._open: dict[int | None, tuple[Arrays, Held]] = {}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -275,7 +281,7 @@ class BoundaryFeed:
             return
         yield from self._batches(None, torch.split(torch.arange(len(self)), self.images.placement.eval_batch))
 
-    def _arrays(self, view: int | None) -> tuple[Arrays, Inputs | None] | None:
+    def _arrays(self, view: int | None) -> tuple[Arrays, Held] | None:
         """Activations of a view, and, where a GPU has room for them, all of them there."""
         held = self._open.get(view)
         if held is not None and held[0].intact():
@@ -283,22 +289,14 @@ class BoundaryFeed:
         arrays = self.boundaries.arrays(self.images, self.cut, view, keep_going=self.keep_going)
         if arrays is None:
             return None
-        self._open[view] = (arrays, self._resident(arrays))
+        if held is not None:
+            held[1].tensors = ()  # of an entry that is gone: the new one may have the room
+        self._open[view] = (arrays, self.boundaries.residents.hold(arrays))
         return self._open[view]
-
-    def _resident(self, arrays: Arrays) -> Inputs | None:
-        placement = self.images.placement
-        if not placement.is_cuda:
-            return None
-        free, _ = torch.cuda.mem_get_info(placement.device)
-        if arrays.nbytes > GPU_SHARE * free:
-            return None
-        return tuple(placement.tensor(tensor) for tensor in arrays.tensors)
 
     def _batches(self, view: int | None, parts: Sequence[torch.Tensor]) -> Iterator[Inputs]:
         """The rows of each part; for a GPU that does not hold them, pinned and one batch ahead."""
-        _, resident = self._open[view]
-        if resident is not None or not self.images.placement.is_cuda:
+        if self._open[view][1].tensors or not self.images.placement.is_cuda:
             yield from (self._rows(view, part) for part in parts)
             return
         for read, part in zip(ahead(self._pinned(view, part) for part in parts), parts, strict=True):
@@ -314,11 +312,11 @@ class BoundaryFeed:
         found = self._arrays(view)
         if found is None:
             return self.boundaries.live(self.cut, (self.images.rows(part, view),))
-        arrays, resident = found
-        if resident is None:
+        arrays, held = found
+        if not held.tensors:
             return tuple(self.boundaries.loaded(tensor) for tensor in arrays.rows(part))
         indices = self.images.placement.tensor(part)
-        return tuple(self.boundaries.loaded(tensor[indices]) for tensor in resident)
+        return tuple(self.boundaries.loaded(tensor[indices]) for tensor in held.tensors)
 
 
 class BoundaryRows:

@@ -311,7 +311,7 @@ def test_a_boundary_on_the_way_leaves_room_for_the_one_that_is_needed(
 @pytest.mark.parametrize("share", [0.0, 0.25], ids=["pinned", "resident"])
 def test_on_a_gpu_rows_are_those_of_the_cache(backbone, split, preprocess, tmp_path, monkeypatch, share):
     """Read ahead into pinned memory, or kept on the GPU: the batches are the rows that lie in the cache."""
-    monkeypatch.setattr("autotune.vision.boundary.GPU_SHARE", share)
+    monkeypatch.setattr("autotune.vision.residents.SHARE", share)
     placement = Placement("cuda:0")
     images = Images(split, preprocess, placement, seed=3)
     cuts = Cuts(placement.module(backbone.build(3)).eval(), backbone, img_size=preprocess.img_size, folder=None)

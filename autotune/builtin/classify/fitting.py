@@ -136,6 +136,7 @@ class Fitting:
             note=self.run.note,
             forward=self.module,
             micro=recipe.micro_batch,
+            give_way=self.boundaries.residents.give_way,
         )
 
     def open(self, blocks: int, epochs: float) -> tuple[Feed, Feed]:
@@ -222,7 +223,9 @@ class Fitting:
                         compiling.after_epoch(self.trained, time.monotonic() - began, until - at)
                     with self.trained.average.applied():
                         forward = self.module if self.cut is None else self.cut.suffix
-                        probabilities = evaluate(self.module, check, self.placement, forward)
+                        probabilities = evaluate(
+                            self.module, check, self.placement, forward, halving=self.boundaries.halving
+                        )
                     yield self.epoch(probabilities, self.trained, done, at, seen, patience)
 
     def features(self, side: Images) -> torch.Tensor | BoundaryRows | None:
