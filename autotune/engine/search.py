@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -175,7 +176,7 @@ def set_up(call: Call) -> tuple[Context, bool]:
     """
     plan, clock, signals = call.plan, call.clock, call.signals
     plan.write()
-    plan.cache.mkdir(parents=True, exist_ok=True)
+    _make_cache(plan.cache)
     trainer, called = _trainer(plan)
     if plan.epochs is None:
         plan = pace(plan, trainer, called, clock, signals)
@@ -196,6 +197,18 @@ def set_up(call: Call) -> tuple[Context, bool]:
         share_all(context)
     clock.begin()
     return context, False
+
+
+def _make_cache(folder: Path) -> None:
+    """Makes the cache folder; a search goes on without, and warns."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        warnings.warn(
+            f"{folder}: the cache folder cannot be made ({error.strerror}); trials share nothing, and what has no room"
+            " in memory is computed again and again. Name another folder: AUTOTUNE_CACHE_DIR",
+            stacklevel=2,
+        )
 
 
 def end(context: Context, reason: str) -> Study:

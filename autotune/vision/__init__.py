@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         train_mode as train_mode,
     )
     from autotune.vision.graphs import Graphs as Graphs, without_graphs as without_graphs
+    from autotune.vision.halving import Halving as Halving
     from autotune.vision.headplans import HeadPlan as HeadPlan
     from autotune.vision.heads import build_module as build_module, knows_some as knows_some
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
         train_epoch as train_epoch,
         train_step as train_step,
     )
-    from autotune.vision.manyheads import ManyHeads as ManyHeads, Rows as Rows
+    from autotune.vision.manyheads import ManyHeads as ManyHeads, Rows as Rows, heads_that_fit as heads_that_fit
     from autotune.vision.metrics import METRICS as METRICS, score as score, score_tasks as score_tasks
     from autotune.vision.mixing import Mix as Mix, make_mix as make_mix
     from autotune.vision.model import TorchModel as TorchModel
@@ -110,13 +111,14 @@ _HOMES = {
     "doubts": "cross_fitted frozen_features pixel_features",
     "freezing": "Partition freeze require_gradients train_mode",
     "graphs": "Graphs without_graphs",
+    "halving": "Halving",
     "headplans": "HeadPlan",
     "heads": "build_module knows_some",
     "images": "Feed Images normalise",
     "imbalance": "BalancedLoss Balancing",
     "linear_probe": "fit_linear",
     "loop": "Trained evaluate train_epoch train_step",
-    "manyheads": "ManyHeads Rows",
+    "manyheads": "ManyHeads Rows heads_that_fit",
     "metrics": "METRICS score score_tasks",
     "mixing": "Mix make_mix",
     "model": "TorchModel",

@@ -18,12 +18,16 @@ from autotune.cache_entries import Unusable, arrays_folder
 from autotune.errors import AutotuneError
 from autotune.vision.arrayfiles import EntryWriter, Layout, Stamp, sync_folder
 from autotune.vision.arrayrows import Arrays, map_entry
+from autotune.vision.memory import memory_available, memory_of_machine
 
 WAIT = 0.05
 """Seconds between two looks at a lock that another process holds."""
 MEMORY_SHARE = 8
 """One part in so many of the machine's memory may hold what the disk has no room for."""
+FREE_SHARE = 2
+"""One part in so many of the memory that is free may be taken by an entry: other processes may need it as much."""
 
+ROOM = "give the cache more room (--cache-size), or free some disk"
 REMOVED = "it was removed or replaced while it was made"
 
 verified: dict[Path, tuple[Stamp, ...]] = {}
@@ -52,6 +56,7 @@ class Build:
         count: How many rows there will be.
         keep_going: Asked once a batch.
         note: Why it has to be in memory, or was found wanting.
+        disk_only: Whether it is made on disk or not at all.
     """
 
     def __init__(
@@ -63,8 +68,10 @@ class Build:
         count: int,
         keep_going: Callable[[], bool],
         note: str | None = None,
+        *,
+        disk_only: bool = False,
     ) -> None:
-        self.folder, self.limit = folder, limit
+        self.folder, self.limit, self.disk_only = folder, limit, disk_only
         self.place = None if place is None else place[0]
         self.lock = None if place is None else place[1]
         self.record, self.count = record, count
@@ -72,11 +79,17 @@ class Build:
         self.note = note
         self.layouts: tuple[Layout, ...] = ()
         self.done = 0
+        self._freed = 0
         self._writer: EntryWriter | None = None
         self._memory: list[torch.Tensor] | None = None
 
     def run(self, produce: Callable[[], Iterator[tuple[torch.Tensor, ...]]]) -> Arrays | None:
-        """Takes the rows; None if `keep_going` said no."""
+        """Takes the rows; None if `keep_going` said no.
+
+        Raises:
+            NoRoom: There is none on disk, nor, if it may be used, in memory, or no longer.
+            ValueError: These are not the rows that were announced.
+        """
         try:
             for batch in produce():
                 if not self.keep_going() or not self._take(batch):
@@ -103,6 +116,8 @@ class Build:
             except OSError as error:
                 self._move_to_memory(f"the disk took only {self.done:,} of {self.count:,} rows ({error.strerror})")
         if self._memory is not None:
+            if self._wanted > self._free:  # others fill memory too
+                raise self._no_room()
             for room, tensor in zip(self._memory, laid, strict=True):
                 room[self.done : self.done + len(tensor)] = tensor
         self.done += len(laid[0])
@@ -143,23 +158,39 @@ class Build:
     def _nbytes(self) -> int:
         return self.count * sum(layout.nbytes for layout in self.layouts)
 
+    @property
+    def _wanted(self) -> int:
+        """Bytes that the rows which are still to come need."""
+        return (self.count - self.done) * sum(layout.nbytes for layout in self.layouts)
+
+    @property
+    def _free(self) -> int:
+        """Bytes that they may take now; memory that made way is ours, though the system may not count it as free."""
+        ours = max(0, self._freed - (self._nbytes - self._wanted))
+        return (memory_available() + ours) // FREE_SHARE
+
     def _room_in_memory(self) -> list[torch.Tensor]:
         """Room for all rows; what nobody uses any more makes way.
 
         Raises:
             NoRoom: There is none.
         """
-        allowed = memory_of_machine() // MEMORY_SHARE
-        while in_memory and sum(a.nbytes for a in _living) + self._nbytes > allowed:
+        if self.disk_only:
+            raise NoRoom(str(self.note), hint=ROOM)
+        allowed, used = memory_of_machine() // MEMORY_SHARE, _used()
+        while in_memory and (used + self._nbytes > allowed or self._wanted > self._free):
             del in_memory[next(iter(in_memory))]
-        used = sum(a.nbytes for a in _living)
+            self._freed += used - _used()
+            used = _used()
         if used + self._nbytes > allowed:
-            raise NoRoom(
-                f"{self.note}; in memory {format_bytes(self._nbytes)} do not fit either: "
-                f"{format_bytes(used)} of the {format_bytes(allowed)} that may be used are",
-                hint="give the cache more room (--cache-size), or free some disk",
-            )
+            raise self._no_room(f"{format_bytes(used)} of the {format_bytes(allowed)} that may be used are")
+        if self._wanted > self._free:
+            raise self._no_room()
         return [layout.empty(self.count) for layout in self.layouts]
+
+    def _no_room(self, why: str = "") -> NoRoom:
+        why = why or f"with what others have taken, {format_bytes(self._free)} may be used for the rest"
+        return NoRoom(f"{self.note}; in memory {format_bytes(self._nbytes)} do not fit either: {why}", hint=ROOM)
 
     def _move_to_memory(self, note: str) -> None:
         """Goes on in memory with what was written so far."""
@@ -223,12 +254,9 @@ class Build:
                 self._writer = None
 
 
-def memory_of_machine() -> int:
-    """Bytes of memory that this process may use at most: the machine's, or its container's."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):  # no container, or "max"
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return total
+def _used() -> int:
+    """Bytes that this process holds in memory for want of disk."""
+    return sum(arrays.nbytes for arrays in _living)
 
 
 def _laid(batch: tuple[torch.Tensor, ...], layouts: Sequence[Layout]) -> list[torch.Tensor]:

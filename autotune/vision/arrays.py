@@ -49,6 +49,7 @@ class ArrayCache:
         *,
         keep_going: Callable[[], bool],
         kind: str = "activations",
+        disk_only: bool = False,
     ) -> Arrays | None:
         """What is kept for a key; made first if it is not there, or not as it should be.
 
@@ -63,12 +64,13 @@ class ArrayCache:
                 number of tensors, dtypes and shapes of a row. They are written as they come.
             keep_going: Asked once a batch, while waiting, and while verifying.
             kind: What it holds: the folder, and a column of ``autotune cache ls``.
+            disk_only: Whether it is made on disk or not at all.
 
         Returns:
             The arrays; None as soon as `keep_going` says no.
 
         Raises:
-            NoRoom: It fits neither on disk nor in memory.
+            NoRoom: It fits neither on disk nor in memory, or not on disk where it is to be only there.
             ValueError: `produce` yields too few or too many rows, or rows of different kinds.
         """
         if count < 1:
@@ -97,12 +99,17 @@ class ArrayCache:
                 found, problem = _open(place, facts, count, going)
                 if found is not None or stopped:
                     return found
-                made = Build(self.folder, self.limit, (place, lock), record, count, going, problem).run(produce)
+                build = Build(
+                    self.folder, self.limit, (place, lock), record, count, going, problem, disk_only=disk_only
+                )
+                made = build.run(produce)
         except Unwritable as error:
             found, _ = _open(place, facts, count, going)  # another user may have made it while we waited for their lock
             if found is not None or stopped:
                 return found
             problem = f"{place.parent} cannot be written ({error.strerror})"
+            if disk_only:
+                raise NoRoom(problem) from error
             made = Build(self.folder, self.limit, None, record, count, going, problem).run(produce)
         if made is not None and made.path is None:
             in_memory[name] = made
@@ -123,9 +130,12 @@ class ArrayCache:
         return found or _open(_place(self.folder, kind, key), plain, count, keep_going)[0]
 
     def allowed(self) -> int:
-        """How many bytes all entries together may have now."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return cache_entries.limit_of(self.folder, self.limit)
+        """How many bytes all entries together may have now; 0 where the folder cannot be looked at."""
+        try:
+            return cache_entries.limit_of(self.folder, self.limit)
+        except OSError:
+            # What is asked for next meets the same folder, and its note names it.
+            return 0
 
     def ls(self) -> list[Entry]:
         """Every entry, the last used first."""

@@ -15,16 +15,16 @@ from autotune.vision.arrays import ArrayCache, Arrays, NoRoom, fingerprint
 from autotune.vision.costs import Keeping, Rung, depths, measure, worth_keeping
 from autotune.vision.cuts import Cut, Cuts
 from autotune.vision.device import Placement
+from autotune.vision.halving import Halving
 from autotune.vision.images import Images
 from autotune.vision.mixing import Inputs
+from autotune.vision.residents import Held, Residents
 
 VERSION = 1
 ROOM = 1 / 4
 """Share of the cache that the rungs on the way to one boundary may take."""
 FEW = 8
 """Images that a CPU is timed on."""
-GPU_SHARE = 1 / 4
-"""Share of a GPU's free memory that a side's activations may take."""
 
 
 class Boundaries:
@@ -43,6 +43,8 @@ class Boundaries:
 
     Attributes:
         on_the_way: Whether those on the way are looked for and kept: they are timed before, at every depth.
+        residents: What lies on a GPU beside the cache.
+        halving: How many images fit at once where nothing is trained.
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Boundaries:
         self.cuts, self.weights, self.placement, self.cache, self.dtype = cuts, weights, placement, cache, dtype
         self.note = note
         self.on_the_way = True
+        self.residents = Residents(placement, note)
+        self.halving = Halving(placement, note, self.residents.give_way)
         self._rungs: dict[int, list[Rung]] = {}
         self._without_room: set[str] = set()
 
@@ -67,7 +71,9 @@ class Boundaries:
             (some,) = next(iter(images.plain()))
             some = some if self.placement.is_cuda else some[:FEW]
             wanted = depths(self.cuts.blocks, deepest)
-            self._rungs[deepest] = measure(self.cuts, self.placement, some, wanted, self._kept)
+            self._rungs[deepest] = self.halving.fitting(
+                lambda count: measure(self.cuts, self.placement, some[:count], wanted, self._kept), len(some)
+            )
         return self._rungs[deepest]
 
     def judge(self, images: Images, cut: Cut, passes: float, *, keep_going: Callable[[], bool]) -> Keeping:
@@ -122,7 +128,8 @@ class Boundaries:
             if kept is not None:
                 source = (rung.cut, kept)
                 break
-        room = ROOM * self.cache.allowed() / max(1, len(images))
+        allowed = self.cache.allowed() / max(1, len(images))
+        room = min(ROOM * allowed, allowed - rungs[-1].nbytes)
         since = 0.0
         for rung in rungs:
             if source is not None and rung.cut.unfreeze >= source[0].unfreeze:
@@ -131,12 +138,11 @@ class Boundaries:
             last = rung.cut.unfreeze == cut.unfreeze
             if not last and not self._pays(rung, since, room, len(images)):
                 continue
-            room -= rung.nbytes
-            arrays = self._build(images, rung.cut, view, source, keep_going)
+            arrays = self._build(images, rung.cut, view, source, keep_going, needed=last)
             if last or not keep_going():
                 return arrays if last else None
             if arrays is not None:
-                source, since = (rung.cut, arrays), 0.0
+                source, since, room = (rung.cut, arrays), 0.0, room - rung.nbytes
         return None
 
     def _pays(self, rung: Rung, seconds: float, room: float, images: int) -> bool:
@@ -152,7 +158,10 @@ class Boundaries:
         view: int | None,
         source: tuple[Cut, Arrays] | None,
         keep_going: Callable[[], bool],
+        *,
+        needed: bool = True,
     ) -> Arrays | None:
+        """Makes a boundary; one that this trial does not need is made on disk or not at all."""
         key, facts = self._named(images, cut, view)
 
         def produce() -> Iterator[Inputs]:
@@ -161,8 +170,10 @@ class Boundaries:
                     yield tuple(self._kept(tensor).cpu() for tensor in values)
 
         try:
-            arrays = self.cache.get(key, facts, len(images), produce, keep_going=keep_going)
+            arrays = self.cache.get(key, facts, len(images), produce, keep_going=keep_going, disk_only=not needed)
         except NoRoom as error:
+            if not needed:
+                return None
             self._without_room.add(key)
             self.note(f"activations of {len(images):,} images are computed anew in every epoch: {error}")
             return None
@@ -182,17 +193,17 @@ class Boundaries:
                 if rows is None:  # altered or removed meanwhile: the rest comes from the images
                     break
                 with self.placement.autocast():
-                    yield way(*(self.loaded(tensor) for tensor in rows))
+                    yield self.halving(way, tuple(self.loaded(tensor) for tensor in rows))
                 done += 1
         if done < len(parts):
             for inputs in islice(images.plain() if view is None else images.view(view), done, None):
                 with self.placement.autocast():
-                    yield cut.prefix(*inputs)
+                    yield self.halving(cut.prefix, inputs)
 
     def live(self, cut: Cut, inputs: Inputs) -> Inputs:
         """The boundary of a batch, as training from kept activations would see it."""
         with torch.inference_mode(), self.placement.autocast():
-            values = cut.prefix(*inputs)
+            values = self.halving(cut.prefix, inputs)
         # Tensors of the inference mode cannot be saved for the backward pass; copies of them can.
         return tuple(self.loaded(self._kept(tensor)).clone() for tensor in values)
 
@@ -243,7 +254,7 @@ class BoundaryFeed:
     ) -> None:
         self.images, self.boundaries, self.cut, self.keep, self.keep_going = images, boundaries, cut, keep, keep_going
         self.targets = images.placement.tensor(images.targets)
-        self._open: dict[int | None, tuple[Arrays, Inputs | None]] = {}
+        self._open: dict[int | None, tuple[Arrays, Held]] = {}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -275,7 +286,7 @@ class BoundaryFeed:
             return
         yield from self._batches(None, torch.split(torch.arange(len(self)), self.images.placement.eval_batch))
 
-    def _arrays(self, view: int | None) -> tuple[Arrays, Inputs | None] | None:
+    def _arrays(self, view: int | None) -> tuple[Arrays, Held] | None:
         """Activations of a view, and, where a GPU has room for them, all of them there."""
         held = self._open.get(view)
         if held is not None and held[0].intact():
@@ -283,24 +294,14 @@ class BoundaryFeed:
         arrays = self.boundaries.arrays(self.images, self.cut, view, keep_going=self.keep_going)
         if arrays is None:
             return None
-        self._open[view] = (arrays, self._resident(arrays))
+        if held is not None:
+            held[1].tensors = ()  # of an entry that is gone: the new one may have the room
+        self._open[view] = (arrays, self.boundaries.residents.hold(arrays))
         return self._open[view]
-
-    def _resident(self, arrays: Arrays) -> Inputs | None:
-        placement = self.images.placement
-        if not placement.is_cuda:
-            return None
-        free, _ = torch.cuda.mem_get_info(placement.device)
-        if arrays.nbytes > GPU_SHARE * free:
-            return None
-        copies = tuple(placement.tensor(tensor) for tensor in arrays.tensors)
-        torch.cuda.synchronize(placement.device)  # only what was copied by now is vouched for
-        return copies if arrays.intact() else None
 
     def _batches(self, view: int | None, parts: Sequence[torch.Tensor]) -> Iterator[Inputs]:
         """The rows of each part; for a GPU that does not hold them, pinned and one batch ahead."""
-        _, resident = self._open[view]
-        if resident is not None or not self.images.placement.is_cuda:
+        if self._open[view][1].tensors or not self.images.placement.is_cuda:
             yield from (self._rows(view, part) for part in parts)
             return
         for read, part in zip(ahead(self._pinned(view, part) for part in parts), parts, strict=True):
@@ -318,14 +319,13 @@ class BoundaryFeed:
             rows = self._kept(anew, part)
         return self.boundaries.live(self.cut, (self.images.rows(part, view),)) if rows is None else rows
 
-    def _kept(self, found: tuple[Arrays, Inputs | None], part: torch.Tensor) -> Inputs | None:
+    def _kept(self, found: tuple[Arrays, Held], part: torch.Tensor) -> Inputs | None:
         """Some rows of what is open, on the device; None where they were altered or removed."""
-        arrays, resident = found
-        if resident is None:
-            rows = arrays.rows(part)
-        else:
+        arrays, held = found
+        if held.tensors:
             indices = self.images.placement.tensor(part)
-            rows = tuple(tensor[indices] for tensor in resident)
+            return tuple(self.boundaries.loaded(tensor[indices]) for tensor in held.tensors)
+        rows = arrays.rows(part)
         return None if rows is None else tuple(self.boundaries.loaded(tensor) for tensor in rows)
 
 

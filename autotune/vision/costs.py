@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from autotune.vision.arraybuild import memory_of_machine
 from autotune.vision.cuts import Cut, Cuts
 from autotune.vision.device import Placement
+from autotune.vision.memory import memory_of_machine
 
 WRITE, READ, READ_FROM_DISK = 250e6, 1.5e9, 150e6
 """Bytes a second that are assumed: written and synchronised, read again from memory, read from a busy disk."""

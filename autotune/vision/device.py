@@ -14,9 +14,12 @@ import torch
 
 from autotune.errors import OutOfMemory, UsageError
 from autotune.vision.allocation import keep_freed_memory
+from autotune.vision.memory import memory_available
 
 keep_freed_memory()
 
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+"""What plain errors say where memory ran out: of the CPU, of a GPU's driver, of cuBLAS and cuDNN."""
 PINNED_FIRST = 2**22
 """Bytes up to which a tensor is pinned on its way; whole caches would take too much memory that cannot be swapped."""
 
@@ -75,6 +78,19 @@ class Placement:
         """Images a batch where no gradients are kept."""
         return 256 if self.is_cuda else 64
 
+    @property
+    def free_memory(self) -> int:
+        """Bytes that may still be taken; on a GPU with those that torch holds and does not use."""
+        if not self.is_cuda:
+            return memory_available()
+        unused = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return int(torch.cuda.mem_get_info(self.device)[0]) + unused
+
+    def give_back(self) -> None:
+        """Gives a GPU's memory that torch holds and does not use back, so that it can be taken in other pieces."""
+        if self.is_cuda:
+            torch.cuda.empty_cache()
+
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The precision to train in: bf16 where the GPU supports it, else float32."""
         if self.is_cuda and _has_bf16(self.device):
@@ -109,7 +125,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on the GPU or on the CPU."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(said in str(error) for said in NO_MEMORY)
 
 
 @contextlib.contextmanager

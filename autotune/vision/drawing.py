@@ -9,10 +9,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as tvf
 
 from autotune.data import Split
-from autotune.vision.arraybuild import MEMORY_SHARE, memory_of_machine
+from autotune.vision.arraybuild import MEMORY_SHARE
 from autotune.vision.augment import Policy
 from autotune.vision.decoded import OVERSIZE, to_array
 from autotune.vision.device import Placement
+from autotune.vision.memory import memory_of_machine
 
 
 class _Draws(Dataset[torch.Tensor]):

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from autotune.errors import Diverged, OutOfMemory
+from autotune.errors import Diverged
 from autotune.vision.average import Average
 from autotune.vision.device import Placement, is_out_of_memory
 from autotune.vision.freezing import Partition, train_mode
+from autotune.vision.halving import Halving, halved
 from autotune.vision.images import Feed
 from autotune.vision.mixing import Change, Inputs
 from autotune.vision.optim import set_rates
@@ -56,6 +57,7 @@ class Trained:
         note: Keeps a line with the trial.
         forward: Logits from what the feed yields: the module, or its trained part above a boundary.
         graphs: Takes the steps, or None: they are taken as usual.
+        give_way: Lets go of memory that only saves time; says whether there was any.
     """
 
     module: torch.nn.Module
@@ -75,6 +77,7 @@ class Trained:
     steps: int = 0
     micro: int | None = None
     graphs: Steps | None = None
+    give_way: Callable[[], bool] | None = None
     loss_sum: torch.Tensor = field(default_factory=lambda: torch.zeros(()))
 
     @property
@@ -143,14 +146,13 @@ def plain_step(trained: Trained, inputs: Inputs, targets: torch.Tensor) -> torch
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        if trained.graphs is None or not trained.graphs.stop("memory ran out"):
+        if not _gives_way(trained):
             _halve(trained, len(targets), error)
         loss = None
     if loss is None:
         # Outside the except clause, so that the failed step's tensors are free before the next attempt.
         trained.optimizer.zero_grad(set_to_none=True)
-        if trained.placement.is_cuda:
-            torch.cuda.empty_cache()
+        trained.placement.give_back()
         return plain_step(trained, inputs, targets)
     _move(trained)
     return loss
@@ -169,15 +171,17 @@ def _move(trained: Trained) -> None:
     trained.optimizer.zero_grad(set_to_none=True)
 
 
+def _gives_way(trained: Trained) -> bool:
+    """Lets go of what only saves time, one after the other; whether memory is free now that it held."""
+    if trained.give_way is not None and trained.give_way():
+        return True
+    return trained.graphs is not None and trained.graphs.stop("memory ran out")
+
+
 def _halve(trained: Trained, size: int, error: BaseException) -> None:
     """Makes the micro-batches of a training half as large, after memory ran out for a batch."""
     whole = min(trained.micro or size, size)
-    if whole < 2:
-        raise OutOfMemory(
-            f"memory ran out on {trained.placement.device} with a single image",
-            hint="use a smaller img_size, or unfreeze fewer blocks",
-        ) from error
-    trained.micro = -(-whole // 2)
+    trained.micro = halved(whole, trained.placement.device, error)
     trained.note(f"memory ran out with batches of {whole} images: micro-batches of {trained.micro} from here on")
 
 
@@ -217,6 +221,8 @@ def evaluate(
     feed: Feed,
     placement: Placement,
     forward: Callable[..., torch.Tensor] | None = None,
+    *,
+    halving: Halving | None = None,
 ) -> npt.NDArray[np.float32]:
     """Probabilities [N, C] for a side, in its order.
 
@@ -225,12 +231,16 @@ def evaluate(
         feed: The side.
         placement: Where the module is.
         forward: Logits from what the feed yields; the module itself by default.
+        halving: How many images fit at once, where that is known; else it is found out.
+
+    Raises:
+        OutOfMemory: Memory does not suffice for a single image.
     """
     module.eval()
-    forward = forward or module
+    logits_of, halving = forward or module, halving or Halving(placement)
     parts: list[torch.Tensor] = []
     for inputs in feed.plain():
         with placement.autocast():
-            logits = forward(*inputs)
+            (logits,) = halving(lambda *some: (logits_of(*some),), inputs)
         parts.append(logits.float().softmax(dim=1))
     return np.asarray(torch.cat(parts).cpu().numpy(), dtype=np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from autotune.byte_sizes import format_bytes
 from autotune.errors import CheckpointError
 from autotune.vision.headplans import Dice, HeadPlan
 from autotune.vision.headsteps import Head, HeadGroup, Scratch
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from autotune.vision.scaling import Scaling
 
 ALIGNED = 16
+FLOAT = 4
+"""Bytes of a float32."""
 CPU_ROOM = 1 << 17
 CPU_ROOM_DROPPED = 1 << 18
 GPU_ROOM = 1 << 26
+FREE_SHARE = 1 / 2
+"""Share of the memory that is free which heads may take: other processes may need it as much."""
 SCORED = 1 << 26
 """Probabilities that are held at once while heads are scored, 256 MiB in float32."""
 CHUNK = 4096
@@ -71,7 +76,7 @@ class ManyHeads:
         )
         self.classes, self.features = starts[0].weight.shape
         self.bias = starts[0].bias is not None
-        self.width = -(-(self.features + 1) // ALIGNED) * ALIGNED
+        self.width = _width(self.features)
         self._heads: dict[int, Head] = {}
         self._groups: list[HeadGroup] = []
         self._batch = 0
@@ -284,8 +289,7 @@ class ManyHeads:
         listed: list[list[Head]] = []
         kept = 0
         for (_, drops), heads in alike.items():
-            room = GPU_ROOM if self.device.type != "cpu" else CPU_ROOM_DROPPED if drops else CPU_ROOM
-            most = max(1, room // max(own, batch * self.width if drops else 0))
+            most = _abreast(self.device, own, batch * self.width if drops else 0)
             listed += [heads[k : k + most] for k in range(0, len(heads), most)]
             kept = max(kept, min(most, len(heads)) * batch * self.width if drops else 0)
         largest = max(map(len, listed), default=0)
@@ -302,8 +306,56 @@ class ManyHeads:
             weights=self._weights,
             shift=self._shift,
         )
-        self._groups = [HeadGroup(heads, scratch) for heads in listed]
+        self._groups = []  # what heads leave is free before the next group is made
+        for heads in listed:
+            self._groups.append(HeadGroup(heads, scratch))
         self._batch = batch
+
+
+def heads_that_fit(
+    asked: int, device: str | torch.device, free: int, *, classes: int, features: int, batch: int
+) -> tuple[int, str]:
+    """How many heads are trained at once in the memory that is free, one at least.
+
+    Args:
+        asked: How many are wanted.
+        device: Where.
+        free: Bytes that nobody uses there.
+        classes: Of each head.
+        features: Of each image.
+        batch: Images a step.
+
+    Returns:
+        The number; and, where it is less than asked, why.
+    """
+    own, inputs = classes * _width(features), batch * _width(features)
+    each = 4 * FLOAT * own  # weights, their average, two moments
+    # While heads are laid side by side they are there twice; a group's steps take two gradients, inputs and logits.
+    beside = each + FLOAT * (2 * own + inputs + 2 * batch * classes)
+    room, group = int(FREE_SHARE * free), _abreast(torch.device(device), own, inputs)
+    few = room // (each + beside)
+    most = max(1, few if few < group else (room - group * beside) // each)
+    if most >= asked:
+        return asked, ""
+    head = f"a head of {classes:,} classes on {features:,} features takes {format_bytes(each)} in training"
+    return most, f"{most} of {asked} heads are trained at once: {head}, and {format_bytes(free)} are free"
+
+
+def _width(features: int) -> int:
+    """Columns of a head: features and the bias, up to a width that products like."""
+    return -(-(features + 1) // ALIGNED) * ALIGNED
+
+
+def _abreast(device: torch.device, own: int, dropped: int) -> int:
+    """How many heads step side by side.
+
+    Args:
+        device: Where.
+        own: Floats of a head's weights.
+        dropped: Floats of a batch after dropout, 0 without.
+    """
+    room = GPU_ROOM if device.type != "cpu" else CPU_ROOM_DROPPED if dropped else CPU_ROOM
+    return max(1, room // max(own, dropped))
 
 
 def _in_order(features: torch.Tensor | Rows, count: int) -> Iterator[torch.Tensor]:

@@ -24,6 +24,22 @@ def test_from_images_to_a_measured_model(shell):
     assert "nothing was trained" in out
 
 
+def test_a_search_without_a_cache_folder(shell):
+    """Where the cache folder cannot be made, a study warns of it once and is whole; its trials say what that costs."""
+    (shell.folder / "file").write_text("")
+    shell.env["AUTOTUNE_CACHE_DIR"] = str(shell.folder / "file" / "cache")
+    words = ("backbones=['timm/test_resnet']", "pretrained=false", "img_size=32", "epochs=1", "--trials", "2")
+    words = (*words, "fixed.unfreeze_share=0.5")
+    process = shell.start("search", "images", *words)
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, err
+    assert "best: trial" in out
+    assert err.count("the cache folder cannot be made (Not a directory)") == 1
+    assert [t["state"] for t in shell.json("trials", "runs/images")] == ["complete", "complete"]
+    notes = [t.notes for t in autotune.open(shell.folder / "runs/images").trials]
+    assert any("cannot be written (Not a directory)" in note for own in notes for note in own)
+
+
 @pytest.mark.slow
 def test_the_same_twice(shell):
     """With --trials, the same seed, data and one worker, two studies have the same trials and scores."""

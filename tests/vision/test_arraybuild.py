@@ -321,3 +321,77 @@ def test_memory_makes_way_for_what_is_needed_now(tmp_path, monkeypatch):
         cache.get("d", {}, COUNT, produce, keep_going=yes)
     assert used.intact()
     assert also.intact()
+
+
+def test_memory_that_others_have_taken_is_left_to_them(tmp_path, monkeypatch):
+    """An entry takes half of what is free on the machine at most; less than that and there is no room."""
+    cache = ArrayCache(tmp_path, limit=0)
+    monkeypatch.setattr(arraybuild, "memory_available", lambda: 2 * ROWS.nbytes)
+    assert get(cache).path is None
+    arraybuild.in_memory.clear()
+    monkeypatch.setattr(arraybuild, "memory_available", lambda: 2 * ROWS.nbytes - 2)
+    with pytest.raises(NoRoom, match="with what others have taken, 1000 kB may be used"):
+        get(cache)
+
+
+def test_others_who_take_memory_meanwhile_end_what_is_made_in_it(tmp_path, monkeypatch):
+    """Several that begin at once all see memory free: who finds too little of it while filling stops."""
+    free = [2 * ROWS.nbytes]
+    monkeypatch.setattr(arraybuild, "memory_available", lambda: free[0])
+    made = []
+
+    def disturbed() -> Iterator[tuple[torch.Tensor, ...]]:
+        for number, batch in enumerate(produce()):
+            if number == 10:
+                free[0] = ROWS.nbytes // 2
+            made.append(number)
+            yield batch
+
+    with pytest.raises(NoRoom, match="with what others have taken"):
+        get(ArrayCache(tmp_path, limit=0), disturbed)
+    assert made == list(range(11))
+    assert not arraybuild.in_memory
+
+
+def test_what_made_way_in_memory_counts_as_free(tmp_path, monkeypatch):
+    """The memory of rows that nobody uses serves the next ones, though freed memory stays with this process."""
+    monkeypatch.setattr(arraybuild, "memory_available", lambda: ROWS.nbytes)
+    cache = ArrayCache(tmp_path, limit=0)
+    half = ROWS[: COUNT // 2]
+    cache.get("old", {}, len(half), lambda: iter([(half,)]), keep_going=yes)
+    new = cache.get("new", {}, 700, lambda: iter([(ROWS[:700],)]), keep_going=yes)
+    assert new.path is None
+    assert cache.find("old", {}, len(half), keep_going=yes) is None
+
+
+@pytest.mark.parametrize("way", ["limit", "file", "full"])
+def test_on_disk_or_not_at_all(tmp_path, request, way):
+    """What is only for others is never kept in memory: not for want of room, nor of a folder, nor in the middle."""
+    folder = request.getfixturevalue("small_disk") if way == "full" else tmp_path
+    if way == "file":
+        (folder / "file").write_text("")
+        folder = folder / "file" / "cache"
+    asked = []
+
+    def counted() -> Iterator[tuple[torch.Tensor, ...]]:
+        for number, batch in enumerate(produce()):
+            asked.append(number)
+            if way == "full" and number == 7:
+                free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+                (folder / "other").write_bytes(bytes(free - 8192))
+            yield batch
+
+    cache = ArrayCache(folder, limit=0 if way == "limit" else 10**9)
+    with pytest.raises(NoRoom):
+        cache.get("aa", {}, COUNT, counted, keep_going=yes, disk_only=True)
+    assert len(asked) < {"limit": 2, "file": 1, "full": 20}[way]
+    assert not arraybuild.in_memory
+    assert cache.find("aa", {}, COUNT, keep_going=yes) is None
+
+
+def test_a_folder_that_cannot_be_made_has_no_more_room_than_its_disk(tmp_path):
+    """How much may be kept is answered without making the folder."""
+    (tmp_path / "file").write_text("")
+    assert ArrayCache(tmp_path / "file" / "cache", limit=10).allowed() == 10
+    assert ArrayCache(tmp_path / "new" / "cache", limit=10).allowed() == 10
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -19,6 +19,7 @@ from autotune.vision import (
     Placement,
     Rates,
     Trained,
+    arraybuild,
     costs,
     evaluate,
     freeze,
@@ -277,8 +278,6 @@ def test_what_cannot_be_made_anew_is_computed_for_each_batch(backbone, split, pr
 
 def test_no_room_is_said_once_and_changes_nothing(backbone, split, preprocess, tmp_path, monkeypatch):
     """Where activations fit neither on disk nor in memory they are computed anew, and a note says why."""
-    from autotune.vision import arraybuild
-
     monkeypatch.setattr(arraybuild, "MEMORY_SHARE", 10**12)
     expected = Training(backbone, split, preprocess, tmp_path / "a")
     weights = expected.run(expected.feed(False))
@@ -287,11 +286,47 @@ def test_no_room_is_said_once_and_changes_nothing(backbone, split, preprocess, t
     assert len([note for note in one.notes if "computed anew" in note]) == 1
 
 
+@pytest.mark.parametrize("lacking", ["folder", "disk"])
+def test_a_boundary_on_the_way_takes_no_memory(backbone, split, preprocess, tmp_path, monkeypatch, lacking):
+    """What this trial does not need lies on disk or nowhere: its own boundary is kept, and no note says otherwise."""
+    monkeypatch.setattr(arraybuild, "MEMORY_SHARE", arraybuild.memory_of_machine() // 100_000)
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" if lacking == "folder" else tmp_path
+    one = Training(backbone, split, preprocess, folder, limit=1_000_000)
+    other = torch.zeros(1000, 232)
+    held = None if lacking == "folder" else one.cache.get("other", {}, 1000, lambda: iter([(other,)]), keep_going=yes)
+    kept = one.boundaries.arrays(one.images, one.cuts.at(0), None, keep_going=yes)
+    assert held is None or held.intact()
+    assert kept.nbytes == 90 * 16 * 4
+    assert one.boundaries.find(one.images, one.cut, None, keep_going=yes) is None
+    assert not [note for note in one.notes if "computed anew" in note]
+
+
+def test_a_boundary_on_the_way_leaves_room_for_the_one_that_is_needed(
+    tower, backbone, split, preprocess, tmp_path, monkeypatch
+):
+    """Where the cache has room for a boundary of 1.47 MB, but not for one of 0.18 MB beside it, the first is kept."""
+    build = tower.build
+
+    def widening(classes, **options):
+        network = build(classes, **options)
+        network.blocks[3] = torch.nn.Conv2d(8, 64, 3, padding=1)
+        network.blocks[4] = torch.nn.Conv2d(64, 8, 3, padding=1)
+        return network
+
+    monkeypatch.setattr(tower, "build", widening)
+    monkeypatch.setattr(tower, "weights", backbone.weights)
+    one = Training(tower, split, preprocess, tmp_path, limit=1_600_000)
+    kept = one.boundaries.arrays(one.images, one.cut, None, keep_going=yes)
+    assert (kept.nbytes, kept.note) == (90 * 64 * 8 * 8 * 4, None)
+    assert one.boundaries.find(one.images, one.cuts.at(2), None, keep_going=yes) is None
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("share", [0.0, 0.25], ids=["pinned", "resident"])
 def test_on_a_gpu_rows_are_those_of_the_cache(backbone, split, preprocess, tmp_path, monkeypatch, share):
     """Read ahead into pinned memory, or kept on the GPU: the batches are the rows that lie in the cache."""
-    monkeypatch.setattr("autotune.vision.boundary.GPU_SHARE", share)
+    monkeypatch.setattr("autotune.vision.residents.SHARE", share)
     placement = Placement("cuda:0")
     images = Images(split, preprocess, placement, seed=3)
     cuts = Cuts(placement.module(backbone.build(3)).eval(), backbone, img_size=preprocess.img_size, folder=None)

@@ -25,6 +25,20 @@ def test_a_real_failed_allocation_is_recognised():
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: out of memory",
+    ],
+)
+def test_what_a_gpus_libraries_say_is_recognised(text):
+    """They raise plain errors where they find no memory; another error of theirs is none of it."""
+    assert is_out_of_memory(RuntimeError(text))
+    assert not is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED"))
+
+
 def test_memory_that_runs_out_is_named_and_nothing_else_is():
     """A real failed allocation names the device and what to change; other errors pass as they are."""
     with pytest.raises(OutOfMemory, match=r"memory ran out on cpu: \S") as caught, memory_named("cpu", "buy more"):

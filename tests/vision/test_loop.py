@@ -108,6 +108,22 @@ def test_out_of_memory_halves_the_micro_batches_until_they_fit_and_says_so(
     ]
 
 
+def test_out_of_memory_takes_first_what_only_saves_time(training, hungry, backbone, split, preprocess):
+    """What is held for speed goes before the micro-batches shrink; with that alone, batches stay whole."""
+    for enough, micro in ((15, None), (8, 8)):
+        trained = training(backbone)
+        trained.module.low = hungry(trained.module.low, most=4)
+        answers = [False, True]
+
+        def give_way(low=trained.module.low, enough=enough, answers=answers):
+            low.most = enough
+            return answers.pop()
+
+        trained.give_way = give_way
+        assert run(trained, Images(split, preprocess, Placement("cpu")), [0]) == [90]
+        assert trained.micro == micro
+
+
 def test_memory_for_no_image_is_a_failure_with_its_kind(training, hungry, backbone, split, preprocess):
     """Where not even one image fits, the training ends in OutOfMemory."""
     trained = training(backbone)

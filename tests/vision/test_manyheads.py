@@ -17,6 +17,7 @@ from autotune.vision import (
     Schedule,
     averaged,
     derive,
+    heads_that_fit,
     make_optimizer,
     make_penalties,
     set_rates,
@@ -304,3 +305,45 @@ def test_a_gpu_trains_the_same_heads(data):
     for place in here.places:
         moved = {n: t.cpu() for n, t in there.capture(place, "fc").items()}
         assert close(here.capture(place, "fc"), moved, tolerance=1e-2)
+
+
+def test_memory_decides_how_many_heads_are_trained_at_once():
+    """64 small heads always fit; of 10,000 classes on 2,048 features a few do in 24 GB, and words say why."""
+    large = {"classes": 10_000, "features": 2048, "batch": 64}
+    assert heads_that_fit(64, "cpu", 2**30, classes=10, features=1280, batch=64) == (64, "")
+    most, why = heads_that_fit(64, "cuda:0", 24 * 10**9, **large)
+    assert 25 < most < 12e9 / (4 * 4 * 10_000 * 2048)
+    assert why == (
+        f"{most} of 64 heads are trained at once: a head of 10,000 classes on 2,048 features takes 330 MB in training, "
+        "and 24 GB are free"
+    )
+    assert heads_that_fit(most, "cuda:0", 24 * 10**9, **large) == (most, "")
+    assert heads_that_fit(64, "cpu", 0, **large)[0] == 1
+    found = [heads_that_fit(64, "cuda:0", free * 10**9, **large)[0] for free in range(64)]
+    assert found == sorted(found)
+    assert found[-1] == 64
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("count", [2, 12])
+def test_on_a_gpu_heads_take_no_more_than_they_were_given(count):
+    """Made, trained, and put side by side anew after one has left, they stay within half of what was free."""
+    classes, features, batch = 4000, 1000, 64
+    free = next(
+        f
+        for f in range(0, 10**11, 10**7)
+        if heads_that_fit(count, "cuda:0", f, classes=classes, features=features, batch=batch)[1] == ""
+    )
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    linear = torch.nn.Linear(features, classes)
+    heads = ManyHeads([HeadPlan(lr=0.01, drop=0.1)] * count, [linear] * count, "cuda:0")
+    inputs = torch.randn(batch, features, device="cuda:0")
+    labels = torch.arange(batch, device="cuda:0")
+    for epoch in range(2):
+        heads.train_epoch(inputs, labels, epoch=epoch, batch_size=batch, seed=0, keep_going=lambda: True)
+        heads.drop(epoch)
+        if not heads.places:
+            break
+    assert torch.cuda.max_memory_allocated() - before <= free / 2 + 10**7

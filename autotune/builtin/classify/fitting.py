@@ -136,6 +136,7 @@ class Fitting:
             note=self.run.note,
             forward=self.module,
             micro=recipe.micro_batch,
+            give_way=self.boundaries.residents.give_way,
         )
 
     def open(self, blocks: int, epochs: float) -> tuple[Feed, Feed]:
@@ -160,6 +161,8 @@ class Fitting:
         if self.cut is None:
             if boundary < len(self.partition.blocks):
                 self.run.note(f"trained without kept activations: {self.cuts.why_not(boundary)}")
+            if self.trained.mix is not None and self.recipe.mix_at == "boundary":
+                self.run.note(f"mixed at the input and not at the boundary: {self.cuts.why_not(boundary)}")
             return self.train, self.val
         keeping = self.boundaries.judge(self.val, self.cut, epochs, keep_going=self.asking)
         check = BoundaryFeed(self.val, self.boundaries, self.cut, keep=keeping.keep, keep_going=self.asking)
@@ -220,7 +223,9 @@ class Fitting:
                         compiling.after_epoch(self.trained, time.monotonic() - began, until - at)
                     with self.trained.average.applied():
                         forward = self.module if self.cut is None else self.cut.suffix
-                        probabilities = evaluate(self.module, check, self.placement, forward)
+                        probabilities = evaluate(
+                            self.module, check, self.placement, forward, halving=self.boundaries.halving
+                        )
                     yield self.epoch(probabilities, self.trained, done, at, seen, patience)
 
     def features(self, side: Images) -> torch.Tensor | BoundaryRows | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 from autotune import Data, Epoch, Run, TrialFailure
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.head import Vectors, train_heads
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import Asking
+from autotune.vision import Asking, heads_that_fit
 
 Fit: TypeAlias = Callable[[ClassifyRecipe, Data, Run], Generator[Epoch, None, None]]
 
@@ -19,9 +20,10 @@ def fit_many(
 ) -> Generator[Mapping[int, Epoch], None, None]:
     """Trains recipes whose heads read the same features; see `autotune.Trainer.fit_many`.
 
-    Each ends where it would end by itself with the seed of the first run, to rounding: heads start alike and see
-    the same batches and the same draws for dropout. One that diverges fails alone. After each batch the first run
-    that is still in is asked whether to stop, before each epoch every run.
+    As many are trained at once as memory has room for, and the next ones after them. Each ends where it would end by
+    itself with the seed of the first run, to rounding: heads start alike and see the same batches and the same draws
+    for dropout. One that diverges fails alone. After each batch the first run that is still in is asked whether to
+    stop, before each epoch every run.
 
     Args:
         recipes: Resolved; equal in the fields that a batch shares.
@@ -41,10 +43,31 @@ def fit_many(
                 yield {place + 1: epoch for place, epoch in told.items()}
         return
     askings = [fitting.asking, *map(Asking, runs[1:])]
-    if len(runs) > 1:
-        for run in runs:
-            run.note(f"trained together with {len(runs) - 1} others, from the seed {runs[0].seed}")
-    yield from train_heads(fitting, vectors, recipes, runs, askings, lambda place, error: runs[place].fail(error))
+    classes, features = vectors.head.weight.shape
+    most, why = heads_that_fit(
+        len(runs),
+        fitting.placement.device,
+        fitting.placement.free_memory,
+        classes=classes,
+        features=features,
+        batch=fitting.recipe.batch_size,
+    )
+    for start in range(0, len(runs), most):
+        if any(asking.reason in ("pause", "deadline") for asking in askings):
+            return
+        some = slice(start, start + most)
+        for run in runs[some]:
+            if len(runs[some]) > 1:
+                run.note(f"trained together with {len(runs[some]) - 1} others, from the seed {runs[0].seed}")
+            if why:
+                run.note(why)
+        heads = train_heads(fitting, vectors, recipes[some], runs[some], askings[some], partial(_fail, runs[some]))
+        for told in heads:
+            yield {start + place: epoch for place, epoch in told.items()}
+
+
+def _fail(runs: Sequence[Run], place: int, error: TrialFailure) -> None:
+    runs[place].fail(error)
 
 
 def _one_by_one(

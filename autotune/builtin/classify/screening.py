@@ -13,7 +13,7 @@ import torch
 from autotune import Run, Screening, Split, Task
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import BoundaryRows, Cut, Images, Placement, fit_linear, knn_probabilities
+from autotune.vision import BoundaryRows, Cut, Halving, Images, Placement, fit_linear, knn_probabilities
 
 TRAIN, VAL = 1400, 600
 """Images that are looked at, at most: 2,000 together."""
@@ -48,7 +48,7 @@ def screen(recipe: ClassifyRecipe, task: Task, run: Run) -> Screening | None:
         why = fitting.cuts.why_not(0) if cut is None else f"it reads {len(cut.crossing)} tensors of an image"
         run.note(f"not looked at: the head does not stand on one vector: {why}")
         return None
-    seconds = _seconds(cut, fitting.placement, fitting.preprocess.img_size)
+    seconds = _seconds(cut, fitting.placement, fitting.preprocess.img_size, fitting.boundaries.halving)
     needed = seconds * _missing(fitting, cut)
     if run.deadline is not None and needed > (left := max(0.0, run.deadline - time.monotonic())):
         run.note(f"not looked at: its features take about {needed:.0f} s, of which {left:.0f} s are left for it")
@@ -125,7 +125,7 @@ def _scores(
     return {name: float((guess == truth).float().mean()) for name, guess in guesses.items()}
 
 
-def _seconds(cut: Cut, placement: Placement, img_size: int) -> float:
+def _seconds(cut: Cut, placement: Placement, img_size: int, halving: Halving) -> float:
     """What the frozen network takes for one image: the better of two timings, after one that warms up."""
     count = placement.eval_batch if placement.is_cuda else TIMED
     noise = torch.rand(count, 3, img_size, img_size, generator=torch.Generator().manual_seed(0))
@@ -134,6 +134,6 @@ def _seconds(cut: Cut, placement: Placement, img_size: int) -> float:
     with torch.inference_mode(), placement.autocast():
         for _ in range(3):
             began = placement.now()
-            cut.prefix(images)
+            halving(cut.prefix, (images,))
             taken.append(placement.now() - began)
     return min(taken[1:]) / count

@@ -134,6 +134,7 @@ class Fitting:
             batch_statistics=recipe.bn == "batch",
             note=self.run.note,
             forward=self.module if cut is None else cut.suffix,
+            give_way=self.boundaries.residents.give_way,
         )
 
     def warm(self) -> None:
@@ -235,7 +236,8 @@ class Fitting:
 
     def _probabilities(self, trained: Trained, check: Images | BoundaryFeed, own: slice) -> npt.NDArray[np.float32]:
         """Probabilities [N, C] of one task's validation images."""
-        return evaluate(self.module, check, self.placement, _within(trained.forward, own))
+        forward = _within(trained.forward, own)
+        return evaluate(self.module, check, self.placement, forward, halving=self.boundaries.halving)
 
     def _go_on(self, trained: Trained, resume: Checkpoint) -> tuple[int, float]:
         """Puts back what an earlier attempt saved: returns the epochs begun, as `TaskFeed` counts, and those done."""

@@ -12,6 +12,7 @@ from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.checkpoint import read_checkpoint
 from autotune.plugins import load_plugins
 from autotune.testing import TrainerCase, tiny_data
+from autotune.vision import heads_that_fit
 
 QUICK = {"img_size": 32, "batch_size": 16, "head_epochs": 2, "unfreeze": 0}
 VARIED = (
@@ -76,6 +77,31 @@ def test_everything_random_comes_from_the_first_run(tmp_path):
     alone = two.fit(two.run(tmp_path / "alone", seed=4))[-1]
     assert last[1].metrics["log_loss"] == pytest.approx(alone.metrics["log_loss"], rel=1e-4)
     assert [run.notes for run in runs] == [["trained together with 1 others, from the seed 4"]] * 2
+
+
+@pytest.mark.parametrize("stopped", [None, "pause"])
+def test_without_memory_for_all_some_are_trained_after_the_others(tmp_path, monkeypatch, stopped):
+    """Two of five fit: each of them ends as in a whole batch, and its notes say why; a stop ends those to come too."""
+    some = cases(*VARIED, {"lr": 0.03}, epochs=2)
+    whole = list(rounds(some, runs_of(some, tmp_path / "whole")))
+    classes, features = whole[-1][0].checkpoint.tensors("torch")["model/classifier.weight"].shape
+    sizes = {"classes": classes, "features": features, "batch": 16}
+    free = next(free for free in range(0, 10**7, 1000) if heads_that_fit(5, "cpu", free, **sizes)[0] == 2)
+    monkeypatch.setattr("autotune.vision.device.memory_available", lambda: free)
+    keys = {2: {"stop_at": 2, "reason": stopped}} if stopped else {}
+    runs = runs_of(some, tmp_path / "few", keys)
+    parts = list(rounds(some, runs))
+    if stopped:
+        assert [sorted(epochs) for epochs in parts] == [[0, 1], [0, 1]]
+        assert runs[4].asked == 0
+        return
+    assert [sorted(epochs) for epochs in parts] == [[0, 1], [0, 1], [2, 3], [2, 3], [4], [4]]
+    for place, last in ((0, 1), (1, 1), (2, 3), (3, 3), (4, 5)):
+        found, expected = (epochs[place].checkpoint.tensors("torch") for epochs in (parts[last], whole[-1]))
+        assert all(torch.allclose(found[name], expected[name], rtol=1e-3, atol=1e-5) for name in expected)
+    assert runs[3].notes[0] == "trained together with 1 others, from the seed 0"
+    assert [len(run.notes) for run in runs] == [2, 2, 2, 2, 1]
+    assert all(run.notes[-1].startswith("2 of 5 heads are trained at once: a head of 3 classes on") for run in runs)
 
 
 def test_one_that_diverges_fails_alone(tmp_path):

@@ -14,7 +14,7 @@ from autotune.builtin.classify.recipe import ClassifyRecipe
 from autotune.checkpoint import read_checkpoint
 from autotune.plugins import load_plugins
 from autotune.testing import TrainerCase, TrainerSuite, tiny_data
-from autotune.vision import build_module, derive, freeze
+from autotune.vision import Cut, build_module, derive, freeze
 
 QUICK = {"img_size": 32, "batch_size": 16, "head_epochs": 2}
 
@@ -88,6 +88,51 @@ def test_the_deadline_never_turns_an_epoch_back(tmp_path, unfreeze):
     assert further
     assert min(further) < 2
     assert all(at > first.at for at in further)
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1])
+def test_without_a_cache_folder_a_trial_is_the_same(tmp_path, unfreeze):
+    """Beneath a regular file no folder can be made: the trial keeps in memory what it needs, and says so."""
+    (tmp_path / "file").write_text("")
+    one = tiny("test_resnet", unfreeze=unfreeze)
+    scores = []
+    for name in ("cache", "file"):
+        run = one.run(tmp_path / f"run-{name}")
+        run.cache = tmp_path / name / "autotune"
+        scores.append([epoch.metrics["log_loss"] for epoch in one.fit(run)])
+        said = [note for note in run.notes if "cannot be written (Not a directory)" in note]
+        assert bool(said) is (name == "file")
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(("unfreeze", "said"), [(1, 0), (99, 1)])
+def test_mixing_at_a_boundary_that_is_not_there_is_told(tmp_path, unfreeze, said):
+    """Where everything is trained, mix_at=boundary mixes the images and the trial says so; else it does not."""
+    one = tiny("test_resnet", unfreeze=unfreeze, mixup=0.2, mix_at="boundary", head_epochs=0)
+    run = one.run(tmp_path)
+    one.fit(run)
+    notes = [note for note in run.notes if note.startswith("mixed at the input and not at the boundary: ")]
+    assert len(notes) == said
+    assert all("everything is trained" in note for note in notes)
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1])
+def test_memory_for_few_images_at_once_is_enough(tmp_path, monkeypatch, unfreeze):
+    """A frozen part that has memory for eight images, in a whole trial: the scores are the same, and a note says so."""
+    prefix, scores = Cut.prefix, []
+
+    def narrow(cut, images):
+        if len(images) > 8:
+            raise MemoryError
+        return prefix(cut, images)
+
+    one = tiny("test_resnet", unfreeze=unfreeze, augment="flip-crop")
+    for way in (prefix, narrow):
+        monkeypatch.setattr(Cut, "prefix", way)
+        run = one.run(tmp_path / way.__name__)
+        scores.append([epoch.metrics["log_loss"] for epoch in one.fit(run)])
+        assert any(note.startswith("memory ran out with") for note in run.notes) is (way is narrow)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
 def test_only_what_is_unfrozen_moves(tmp_path):
