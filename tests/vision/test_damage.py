@@ -178,7 +178,7 @@ def test_a_deeper_boundary_is_never_computed_from_one_that_changed(side, tmp_pat
 )
 def test_activations_that_change_within_an_epoch_are_made_anew(side, tmp_path, damage, placement, share, monkeypatch):
     """An epoch from the boundary sees what an undisturbed one sees, read ahead into pinned memory or not."""
-    monkeypatch.setattr("autotune.vision.boundary.GPU_SHARE", share)
+    monkeypatch.setattr("autotune.vision.residents.SHARE", share)
     expected = epoch(side(tmp_path / "a", placement=placement).feed())
     one = side(tmp_path / "b", placement=placement)
     feed = one.feed()
