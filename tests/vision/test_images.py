@@ -284,8 +284,12 @@ def test_another_version_of_a_policy_is_seen_as_something_else(split, preprocess
 @pytest.mark.parametrize(
     ("name", "sizes"), [(name, (8, 64) if name in ("none", "flip-crop") else (200, 400)) for name in SPECS]
 )
-def test_a_batch_takes_as_much_python_whatever_its_size(preprocess, tmp_path, coloured, name, sizes):
-    """No function is called for each image; where a policy draws operations, all of them occur in both batches."""
+def test_a_batch_takes_as_much_python_whatever_its_size(preprocess, tmp_path, coloured, monkeypatch, name, sizes):
+    """In one piece, as on a GPU, no function is called for each image.
+
+    Where a policy draws operations, the batches are so large that all of them occur in both.
+    """
+    monkeypatch.setattr("autotune.vision.pieces.ELEMENTS", 2**40)
     images = Images(coloured(800), preprocess, CPU, seed=1, policy=SPECS[name], cache=ArrayCache(tmp_path))
     batches(images, 0, 200)
 
