@@ -5,6 +5,7 @@
     python tests/benchmarks/run.py P6 --minutes 15     # three seeds, 15 minutes a baseline; goes on where it stopped
     python tests/benchmarks/run.py P9                  # every family of networks
     python tests/benchmarks/run.py P12 --minutes 10    # memory of a search on all 70,000 images of Fashion-MNIST
+    python tests/benchmarks/run.py P14                 # what memory each of four workers has for itself
     python tests/benchmarks/run.py --device cuda       # P1 to P5 on a GPU, against the same loops there
 
 It ends with 1 if a goal is missed.
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 POLICY, TURNS = "GOMP_SPINCOUNT", "10000"
-NAMES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "P12", "P13")
+NAMES = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P11", "P12", "P13", "P14")
 USUAL = ("P1", "P2", "P3", "P4", "P5", "P7", "P8", "P10", "P11")
 ANYWHERE = ("P1", "P2", "P3", "P4", "P5", "P9")
 TORCHS_OWN = "torch's own waiting policy"
@@ -38,7 +39,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument(
-        "names", nargs="*", metavar="P", help="which: P1 to P13; by default all but P6, P9, P12 and P13"
+        "names", nargs="*", metavar="P", help="which: P1 to P14; by default all but P6, P9 and P12 to P14"
     )
     parser.add_argument("--quick", action="store_true", help="240 images and 2 rounds: says that it runs, no more")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures")
@@ -83,11 +84,12 @@ def benchmarks() -> dict[str, Callable[..., Iterator[Any]]]:
     import suffixes
     import to_score
     import whole
+    import workers
 
     return {
         "P1": suffixes.p1, "P2": suffixes.p2, "P3": heads.p3, "P4": whole.p4, "P5": whole.p5, "P6": to_score.p6,
         "P7": startup.p7, "P8": memory.p8, "P9": splits.p9, "P10": sharing.p10,
-        "P11": sharing.p11, "P12": memory.p12, "P13": frozen.p13,
+        "P11": sharing.p11, "P12": memory.p12, "P13": frozen.p13, "P14": workers.p14,
     }  # fmt: skip
 
 

@@ -215,6 +215,23 @@ def test_what_was_kept_for_something_else_is_not_used(backbone, split, preproces
     assert second.boundaries.find(second.images, second.cut, None, keep_going=yes) is None
 
 
+@pytest.mark.parametrize("other", ["dtype", "device", "torch", "version"])
+def test_what_was_kept_in_another_way_is_not_used(backbone, split, preprocess, tmp_path, monkeypatch, other):
+    """Activations of another type, from another kind of device, by another torch or version are not taken for these."""
+    one = Training(backbone, split, preprocess, tmp_path)
+    one.run(one.feed(True), epochs=1)
+    assert one.boundaries.find(one.images, one.cut, None, keep_going=yes) is not None
+    if other == "dtype":
+        one = Training(backbone, split, preprocess, tmp_path, dtype=torch.bfloat16)
+    elif other == "device":
+        monkeypatch.setattr(one.boundaries, "placement", Placement("cuda:0"))
+    elif other == "torch":
+        monkeypatch.setattr(torch, "__version__", "2.0.0")
+    else:
+        monkeypatch.setattr("autotune.vision.boundary.VERSION", 0)
+    assert one.boundaries.find(one.images, one.cut, None, keep_going=yes) is None
+
+
 def test_what_is_deleted_or_altered_between_epochs_is_made_anew(backbone, split, preprocess, tmp_path):
     """Activations that are deleted after one epoch and altered after the next never reach the training."""
     undisturbed = Training(backbone, split, preprocess, tmp_path / "a")

@@ -279,3 +279,31 @@ def test_another_version_of_a_policy_is_seen_as_something_else(split, preprocess
     assert first.seen(1) == again.seen(1)
     assert first.seen(1) != other.seen(1)
     assert first.seen(None) == other.seen(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"), [(name, (8, 64) if name in ("none", "flip-crop") else (200, 400)) for name in SPECS]
+)
+def test_a_batch_takes_as_much_python_whatever_its_size(preprocess, tmp_path, coloured, monkeypatch, name, sizes):
+    """In one piece, as on a GPU, no function is called for each image.
+
+    Where a policy draws operations, the batches are so large that all of them occur in both.
+    """
+    monkeypatch.setattr("autotune.vision.pieces.ELEMENTS", 2**40)
+    images = Images(coloured(800), preprocess, CPU, seed=1, policy=SPECS[name], cache=ArrayCache(tmp_path))
+    batches(images, 0, 200)
+
+    def calls(size):
+        epoch = images.epoch(1, size)
+        next(epoch)
+        seen = []
+        before = sys.getprofile()
+        sys.setprofile(lambda _, event, __: seen.append(event))
+        try:
+            next(epoch)
+        finally:
+            sys.setprofile(before)
+        return seen.count("call"), seen.count("c_call")
+
+    few, many = map(calls, sizes)
+    assert few == many

@@ -10,6 +10,10 @@ import torch
 from autotune.errors import Diverged, OutOfMemory
 from autotune.plugins import load_plugins
 from autotune.vision import (
+    ArrayCache,
+    Boundaries,
+    BoundaryFeed,
+    Cuts,
     Images,
     Placement,
     averaged,
@@ -182,6 +186,18 @@ def test_probabilities_are_learned_and_not_the_labels(training, backbone, split,
     assert said.max(1).mean() < 0.9
 
 
+def waits(trained, feed, batch_size):
+    """The places in which an epoch waits for the GPU."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            train_epoch(trained, feed, epoch=0, batch_size=batch_size, seed=1, keep_going=lambda: True)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return [f"{one.filename}:{one.lineno}" for one in caught if "synchronizing CUDA" in str(one.message)]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("policy", ["none", "flip-crop", "trivial", "heavy", "augmix"])
 @pytest.mark.parametrize("how", [{}, {"mixup": 0.3, "cutmix": 1.0}, {"opt": "sgd", "kind": "cosine", "l2_sp": 0.5}])
@@ -191,15 +207,24 @@ def test_no_step_waits_for_a_gpu(training, backbone, split, preprocess, policy, 
     trained = training(backbone, device="cuda:0", **how)
     images = Images(split, preprocess, placement, seed=1, policy=load_plugins().augmentations[policy])
 
-    def waits(batch_size):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            torch.cuda.set_sync_debug_mode("warn")
-            try:
-                train_epoch(trained, images, epoch=0, batch_size=batch_size, seed=1, keep_going=lambda: True)
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-        return [f"{one.filename}:{one.lineno}" for one in caught if "synchronizing CUDA" in str(one.message)]
+    waits(trained, images, 16)
+    assert Counter(waits(trained, images, 3)) == Counter(waits(trained, images, 15))
 
-    waits(16)
-    assert Counter(waits(3)) == Counter(waits(15))
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", [0.0, 0.25], ids=["pinned", "resident"])
+def test_no_step_from_kept_activations_waits_for_a_gpu(
+    training, backbone, split, preprocess, tmp_path, monkeypatch, share
+):
+    """Read ahead into pinned memory, or kept on the GPU: an epoch of many steps waits as often as one of few."""
+    monkeypatch.setattr("autotune.vision.boundary.GPU_SHARE", share)
+    placement = Placement("cuda:0")
+    trained = training(backbone, unfreeze=1, device="cuda:0")
+    images = Images(split, preprocess, placement, seed=1)
+    cuts = Cuts(trained.module, backbone, img_size=preprocess.img_size, folder=None)
+    cut = cuts.at(1)
+    boundaries = Boundaries(cuts, "weights", placement, ArrayCache(tmp_path), dtype=None, note=print)
+    feed = BoundaryFeed(images, boundaries, cut, keep=True, keep_going=lambda: True)
+    trained.forward = cut.suffix
+    waits(trained, feed, 16)
+    assert Counter(waits(trained, feed, 3)) == Counter(waits(trained, feed, 15))

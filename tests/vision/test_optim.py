@@ -46,3 +46,12 @@ def test_warm_up_scales_every_group_from_its_own_peak(backbone):
     set_rates(optimizer, 0.5)
     assert sorted({round(group["lr"], 6) for group in optimizer.param_groups}) == [0.0025, 0.005, 0.05]
     assert all(torch.is_tensor(p) for group in optimizer.param_groups for p in group["params"])
+
+
+@pytest.mark.parametrize("opt", ["adamw", "sgd"])
+def test_a_step_is_one_fused_operation(backbone, opt):
+    """Every group is stepped by torch's fused kernels."""
+    module = backbone.build(3)
+    optimizer = make_optimizer(module, freeze(module, backbone, 2), rates(opt))
+    assert [group["fused"] for group in optimizer.param_groups] == [True] * len(optimizer.param_groups)
+    assert not any(group["foreach"] for group in optimizer.param_groups)

@@ -161,7 +161,7 @@ def test_what_dead_builders_left_is_swept(start, tmp_path):
 
 
 @pytest.mark.slow
-def test_four_processes_share_the_pages_of_an_entry(start, tmp_path, capsys):
+def test_four_processes_share_the_pages_of_an_entry(start, tmp_path):
     """Each reads all of 200 MB; what it has for itself stays below a tenth of that."""
     rows = torch.arange(1000.0).repeat(500, 1)
     cache = ArrayCache(tmp_path, limit=10**9)
@@ -175,6 +175,4 @@ def test_four_processes_share_the_pages_of_an_entry(start, tmp_path, capsys):
     for reader in readers:
         go(reader)
     private = [int(heard(reader)) for reader in readers]
-    with capsys.disabled():
-        print(f"\nprivate bytes beyond those before opening: {private}")
     assert max(private) < 20_000_000

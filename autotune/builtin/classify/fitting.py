@@ -244,6 +244,12 @@ class Fitting:
         small = found.nbytes is not None and found.nbytes <= COPIED
         return found.rows(torch.arange(len(found))) if small else found
 
+    def kept(self) -> int | None:
+        """Bytes of what the head reads of the training side; None where that is not kept."""
+        cut = self.cuts.at(0)
+        found = None if cut is None else self.boundaries.find(self.train, cut, None, keep_going=self.asking)
+        return None if found is None else found.nbytes
+
     def linear(self) -> torch.nn.Linear | None:
         """The head, where it is one linear layer on one vector an image; else None."""
         cut = self.cuts.at(0)

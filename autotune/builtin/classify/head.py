@@ -36,7 +36,8 @@ class HeadPhase:
         """Whether the head can be trained by itself; if not, a note says so."""
         if self.fitting.linear() is not None:
             return True
-        self.fitting.run.note("the head is not one linear layer on one vector: it has no phase of its own")
+        why = self.fitting.cuts.why_not(0) or "it is not one linear layer on one vector"
+        self.fitting.run.note(f"the head has no phase of its own: {why}")
         return False
 
     @property
@@ -84,23 +85,27 @@ class Vectors:
         scaling: What the vectors were brought to scale with.
         train: A scaled vector for each training image, float32 [N, D] on the device, or its rows.
         val: Likewise for the images that it is scored on.
+        keeping: Whether those of the training images are kept, in a line for a person.
     """
 
     head: torch.nn.Linear
     scaling: Scaling
     train: torch.Tensor | Rows
     val: torch.Tensor | Rows
+    keeping: str
 
     @classmethod
     def of(cls, fitting: Fitting) -> Self | None:
         """Computes them, or finds them kept; None without a linear head, and when the host says stop."""
         head = fitting.linear()
+        before = fitting.kept()
         train = None if head is None else fitting.features(fitting.train)
+        keeping = _keeping(before, fitting.kept())
         val = None if train is None else fitting.features(fitting.val)
         if head is None or train is None or val is None:
             return None
         scaling = Scaling.of(train, bias=head.bias is not None)
-        return cls(head=head, scaling=scaling, train=scaling.applied(train), val=scaling.applied(val))
+        return cls(head=head, scaling=scaling, train=scaling.applied(train), val=scaling.applied(val), keeping=keeping)
 
 
 class HeadTraining:
@@ -202,6 +207,15 @@ class HeadTraining:
         return Epoch(at=at, images=seen, metrics=metrics, checkpoint=checkpoint)
 
 
+def _keeping(before: int | None, now: int | None) -> str:
+    """Whether what the head reads is kept, from the bytes that were kept before it was asked for, and after."""
+    if before is not None:
+        return "activations found in the cache"
+    if now is None:
+        return "activations computed anew: there is no room for them"
+    return f"activations kept ({now / 1e6:,.0f} MB)"
+
+
 def head_labels(fitting: Fitting) -> torch.Tensor:
     """What a head by itself learns, int64 [N] on the device: where images bring probabilities, the likeliest class."""
     side = fitting.task.train
@@ -240,6 +254,8 @@ def train_heads(
         askings: One for each run.
         fail: Told of a head that diverged, and which it is.
     """
+    for run in runs:
+        run.note(vectors.keeping)
     epochs = fitting.recipe.head_epochs + runs[0].epochs
     training = HeadTraining(fitting, vectors.head, recipes, vectors.scaling, epochs)
     heads, at = training.heads, training.resume(runs)

@@ -104,7 +104,7 @@ def test_a_head_of_another_kind_has_no_phase_of_its_own(tmp_path):
     head.warm()
     assert not head.suffices
     assert all(torch.equal(before[n], t) for n, t in net.module.state_dict().items())
-    assert run.notes == ["the head is not one linear layer on one vector: it has no phase of its own"]
+    assert run.notes == ["the head has no phase of its own: it is not one linear layer on one vector"]
 
 
 def test_a_head_that_diverges_ends_the_trial(tmp_path):

@@ -70,13 +70,18 @@ def test_each_ends_as_it_does_alone(tmp_path):
 
 
 def test_everything_random_comes_from_the_first_run(tmp_path):
-    """A run of another seed, second in the batch, ends as the first would with its recipe, and its notes say so."""
+    """A run of another seed, second in the batch, ends as the first would with its recipe, and its notes say so.
+
+    They also say what is kept for all of them.
+    """
     one, two = cases({"lr": 0.02}, {"lr": 0.02, "drop": 0.3})
     runs = [one.run(tmp_path / "0", seed=4), two.run(tmp_path / "1", seed=5)]
     *_, last = rounds([one, two], runs)
     alone = two.fit(two.run(tmp_path / "alone", seed=4))[-1]
     assert last[1].metrics["log_loss"] == pytest.approx(alone.metrics["log_loss"], rel=1e-4)
-    assert [run.notes for run in runs] == [["trained together with 1 others, from the seed 4"]] * 2
+    assert [run.notes for run in runs] == [
+        ["trained together with 1 others, from the seed 4", "activations kept (0 MB)"]
+    ] * 2
 
 
 @pytest.mark.parametrize("stopped", [None, "pause"])
