@@ -150,7 +150,7 @@ def test_features_are_computed_once_for_all_heads(tmp_path, monkeypatch):
     """A second probe reads what the first one kept, and so does one after ``classify`` has fitted a head."""
     built = []
     build = Boundaries._build
-    monkeypatch.setattr(Boundaries, "_build", lambda *args: built.append(1) or build(*args))
+    monkeypatch.setattr(Boundaries, "_build", lambda *args, **named: built.append(1) or build(*args, **named))
     for folder, first in (("own", tiny("linear")), ("theirs", None)):
         if first is None:
             classify = load_plugins().trainer("classify")
