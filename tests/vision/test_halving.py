@@ -113,7 +113,7 @@ class Side:
         self.images = Images(split, preprocess, CPU, cache=cache)
         self.boundaries = Boundaries(self.cuts, backbone.weights.digest, CPU, cache, dtype=None, note=self.notes.append)
         self.narrow = Narrow(self.cuts.at(1).prefix, most)
-        self.cut = dataclasses.replace(self.cuts.at(1), fused=self.narrow)
+        self.cut = dataclasses.replace(self.cuts.at(1), fusing=lambda: self.narrow)
 
     def arrays(self, cut):
         """What is kept at a cut."""
