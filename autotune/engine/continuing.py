@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from autotune.study import SLACK, Study, Trial
 
 FIRST = 3
-TRAININGS, WAITING = 2, 1.5
-"""Trainings like the leader's that must fit, or the leader is trained longer; while good recipes wait."""
+TRAININGS = 2
 
 
 def too_late(study: Study, left: float) -> bool:
@@ -41,11 +40,11 @@ def nearly_over(study: Study, left: float, *, tried: bool) -> bool:
     Args:
         study: As it stands.
         left: Seconds.
-        tried: Whether all recipes that are known to be good had their turn. Those that wait come in the order of
-            their cost, so that the next takes longer than the leader and must come to its end.
+        tried: Whether all recipes that are known to be good had their turn. While some wait, which come in the order of
+            their cost, not even one such training may fit: the next would not come to its end.
     """
     leader = study.leader
-    trainings = TRAININGS if tried else WAITING
+    trainings = TRAININGS if tried else 1
     return leader is not None and left < trainings * sum(seconds for _, seconds in _times(_batch(study, leader)))
 
 
