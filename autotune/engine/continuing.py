@@ -31,21 +31,14 @@ def too_late(study: Study, left: float) -> bool:
     return bool(epochs) and left < min(rungs or epochs)
 
 
-def nearly_over(study: Study, left: float, *, tried: bool) -> bool:
+def nearly_over(study: Study, left: float) -> bool:
     """Whether fewer than two trainings like the leader's, or its batch's, fit into the seconds left.
 
     A new trial would have to beat the leader at once; the leader itself, at a constant rate and with averaged
     weights, goes on from where it stands.
-
-    Args:
-        study: As it stands.
-        left: Seconds.
-        tried: Whether all recipes that are known to be good had their turn. While some wait, which come in the order of
-            their cost, not even one such training may fit: the next would not come to its end.
     """
     leader = study.leader
-    trainings = TRAININGS if tried else 1
-    return leader is not None and left < trainings * sum(seconds for _, seconds in _times(_batch(study, leader)))
+    return leader is not None and left < TRAININGS * sum(seconds for _, seconds in _times(_batch(study, leader)))
 
 
 def _batch(study: Study, trial: Trial) -> list[Trial]:

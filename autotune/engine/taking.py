@@ -208,9 +208,9 @@ def _near_end(context: Context) -> tuple[bool, tuple[Trial, int] | None]:
 
 
 def _may_end(context: Context, study: Study) -> bool:
-    """Whether training the leader longer comes next: no number of trials is asked for, and no other would do better."""
-    tried = context.begun() >= len(context.plan.portfolio)
-    return context.plan.config.trials is None and nearly_over(study, context.clock.left, tried=tried)
+    """Whether training the leader longer comes next: no number of trials is asked for, the good recipes are done."""
+    tried = context.plan.config.trials is None and context.begun() >= len(context.plan.portfolio)
+    return tried and nearly_over(study, context.clock.left)
 
 
 def _start(context: Context, turn: Turn, looks: Looks) -> Start | Ending:

@@ -76,36 +76,9 @@ def test_who_cannot_be_continued():
 def test_the_end_begins_when_two_trainings_of_the_leader_no_longer_fit():
     """The leader's own time decides, not that of others; without a leader the end does not come."""
     leader, slow = trial(0, [1.0] * 4, value=0.9), trial(1, [9.0] * 4, value=0.8)
-    assert nearly_over(study(leader, slow), 7.9, tried=True)
-    assert not nearly_over(study(leader, slow), 8.1, tried=True)
-    assert not nearly_over(study(), 0.1, tried=True)
-
-
-def test_good_recipes_wait_in_vain_where_not_even_one_training_of_the_leader_fits():
-    """What waits takes longer than what was tried."""
-    leader = trial(0, [1.0] * 4, value=0.9)
-    assert nearly_over(study(leader), 3.9, tried=False)
-    assert not nearly_over(study(leader), 4.1, tried=False)
-
-
-@pytest.mark.parametrize(("over", "lengths"), [(True, [2, 6]), (False, [2, 2])])
-def test_the_leader_goes_on_before_a_good_recipe_that_would_not_come_to_its_end(
-    plan, fake_fit, monkeypatch, over, lengths
-):
-    """Of three recipes two wait: the leader of one trial is trained longer, or the next has its turn."""
-    monkeypatch.setattr("autotune.engine.taking.nearly_over", lambda *_, tried: over and not tried)
-    begun = []
-
-    def fit(recipe, data, run):
-        begun.append(run.epochs)
-        yield from fake_fit(recipe, data, run)
-        if len(begun) == 2:
-            raise KeyboardInterrupt
-
-    good = [{"x": 1.0}, {"x": 0.8}, {"x": 0.6}]
-    with pytest.raises(KeyboardInterrupt):
-        run_search(plan(fit, time=60.0, epochs=2, first=good, pruner="none"))
-    assert begun == lengths
+    assert nearly_over(study(leader, slow), 7.9)
+    assert not nearly_over(study(leader, slow), 8.1)
+    assert not nearly_over(study(), 0.1)
 
 
 def test_a_batch_takes_what_all_of_it_takes():
@@ -113,8 +86,8 @@ def test_a_batch_takes_what_all_of_it_takes():
     batch = [trial(i, [1.0] * 4, batch=0, value=0.5 + i / 100) for i in range(8)]
     assert too_late(study(*batch), 23.0)
     assert not too_late(study(*batch), 25.0)
-    assert nearly_over(study(*batch), 63.0, tried=True)
-    assert not nearly_over(study(*batch), 65.0, tried=True)
+    assert nearly_over(study(*batch), 63.0)
+    assert not nearly_over(study(*batch), 65.0)
 
 
 def test_the_leader_of_a_batch_is_continued_within_its_batchs_time():
@@ -127,7 +100,7 @@ def test_the_leader_of_a_batch_is_continued_within_its_batchs_time():
 def test_without_a_time_nobody_asks_how_much_is_left(plan, monkeypatch):
     """A study that ends with its trials spends nothing on times."""
 
-    def asked(*_, **__):
+    def asked(*_):
         raise RuntimeError("asked")
 
     for name in ("too_late", "nearly_over", "continuation"):

@@ -19,7 +19,7 @@ from autotune.engine.study_lock import BrokenHoldError
 
 def test_a_continuation_whose_recipe_is_refused_fails(plan, fake_fit, monkeypatch):
     """What goes on beyond its recipe's epochs is checked like every trial when it is taken again."""
-    monkeypatch.setattr("autotune.engine.taking.nearly_over", lambda *_, tried: tried)
+    monkeypatch.setattr("autotune.engine.taking.nearly_over", lambda *_: True)
     kind = {"time": 60.0, "epochs": 2, "first": [{"x": 1.0}], "pruner": "none"}
     died = []
 
@@ -68,7 +68,7 @@ def test_a_disk_that_is_full_for_longer_than_the_hold_doubles_no_trial(plan, fak
 
     options = {"epochs": 2, "pruner": "none"}
     if kind == "leader":
-        monkeypatch.setattr("autotune.engine.taking.nearly_over", lambda *_, tried: tried)
+        monkeypatch.setattr("autotune.engine.taking.nearly_over", lambda *_: True)
         options |= {"time": 5.0, "first": [{"x": 1.0}]}
     else:
         options |= {"trials": 2, "batch": 3, "same": ("n",)}
