@@ -25,7 +25,7 @@ ALIGNED = 16
 FLOAT = 4
 """Bytes of a float32."""
 CPU_ROOM = 1 << 17
-CPU_ROOM_DROPPED = 1 << 18
+CPU_ROOM_DROPPED = 1 << 20
 GPU_ROOM = 1 << 26
 FREE_SHARE = 1 / 2
 """Share of the memory that is free which heads may take: other processes may need it as much."""

@@ -11,9 +11,10 @@ from autotune.specs import Presets
 from autotune.trainer import Recipe
 from autotune.vision.preparing import common_size
 
-HEAD_STEPS, LEAST, MOST = 2500, 2, 100
-"""Steps after which heads on frozen features hardly gain any more, and the fewest and the most passes over the images
-that are chosen for them."""
+HEAD_STEPS, MOST = 600, 100
+"""Steps after which heads on frozen features gain no more, and the most passes over the images that are chosen for
+them. From about there on their mean accuracy falls: of 16 recipes on 6,000 images of Fashion-MNIST from 0.8605 after
+600 steps to 0.8569 after 2,200, of 40 classes on 2,800 images from 0.681 to 0.665."""
 WARM_STEPS, LONGEST = 24, 5.0
 """Steps in which the rates rise at least, and the most epochs for that. Adam's first steps are as long as the rate,
 however small the gradient: with 187 images and three steps of warm-up a network fell to chance and stayed there."""
@@ -46,7 +47,7 @@ def tuning_presets(
         reasons.append(f"warmup_epochs {rise:g}: the rates rise for {round(rise * steps)} steps")
     usual: int = recipe.model_fields["head_epochs"].default
     wanted = min(HEAD_STEPS, usual * max(own_steps, steps))
-    passes = min(max(LEAST, round(wanted / steps)), max(MOST, usual))
+    passes = min(max(1, round(wanted / steps)), max(MOST, usual))
     if passes != usual:
         fixed["head_epochs"] = passes
         reasons.append(f"head_epochs {passes}: {passes * steps:,} steps; about {HEAD_STEPS:,} fit a head")

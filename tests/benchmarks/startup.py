@@ -18,7 +18,8 @@ from material import BACKBONE, Material
 from measuring import Figures, Goal, Measure, Row
 
 COMMAND = (sys.executable, "-c", "from autotune.cli import main; main()", "search")
-PATIENCE = 600.0
+EVERY = 0.1
+"""Seconds between two looks at a search: who looks without a pause takes a core from it."""
 
 
 class Search:
@@ -56,7 +57,7 @@ class Search:
                 told[file] = len(lines)
             if ended:
                 return
-            time.sleep(0.01)
+            time.sleep(EVERY)
 
     def end(self) -> None:
         """Interrupts the search, and ends it if it does not end."""

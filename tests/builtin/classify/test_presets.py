@@ -51,27 +51,27 @@ def test_candidates_that_disagree_keep_their_own_sizes():
 
 
 def test_many_images_need_few_passes_for_the_head():
-    """The head takes about 2,500 steps: 20 passes over few images, as the recipe says, and 3 over 50,000."""
-    assert "head_epochs" not in presets(profile(28, 5000), [ANY], "cpu", {}).fixed
-    chosen = presets(profile(28, 50_000), [ANY], "cpu", {})
-    assert chosen.fixed["head_epochs"] == 3
-    assert any(reason.startswith("head_epochs 3") for reason in chosen.reasons)
-    assert presets(profile(28, 10_000_000), [ANY], "cpu", {}).fixed["head_epochs"] == 2
+    """The head takes about 600 steps: 20 passes over few images, as the recipe says, and 2 over 20,000."""
+    assert "head_epochs" not in presets(profile(28, 900), [ANY], "cpu", {}).fixed
+    chosen = presets(profile(28, 20_000), [ANY], "cpu", {})
+    assert chosen.fixed["head_epochs"] == 2
+    assert any(reason.startswith("head_epochs 2") for reason in chosen.reasons)
+    assert presets(profile(28, 10_000_000), [ANY], "cpu", {}).fixed["head_epochs"] == 1
 
 
 def test_the_heads_passes_go_by_a_fixed_batch_size():
-    """As many steps as the chosen size makes, or 2,500; but no more than a hundred passes, since images cost too."""
+    """As many steps as the chosen size makes, or 600; but no more than a hundred passes, since images cost too."""
 
     def chosen(train: int, **given: int) -> object:
         return presets(profile(28, train), [ANY], "cpu", given).fixed.get("head_epochs", 20)
 
-    assert chosen(50_000) == 3
-    assert chosen(50_000, batch_size=256) == 13
-    assert chosen(50_000, batch_size=16) == 2
-    assert chosen(2000) == 20  # 63 steps each, 1,260 in all
-    assert chosen(2000, batch_size=128) == 79  # 16 steps each
-    assert chosen(2000, batch_size=1024) == 100
-    assert chosen(2000, batch_size=16) == 20
+    assert chosen(20_000) == 2
+    assert chosen(20_000, batch_size=256) == 8
+    assert chosen(20_000, batch_size=16) == 1
+    assert chosen(640) == 20  # 20 steps each, 400 in all
+    assert chosen(640, batch_size=128) == 80  # 5 steps each
+    assert chosen(640, batch_size=1024) == 100
+    assert chosen(640, batch_size=16) == 15
 
 
 def test_the_warm_up_goes_by_a_fixed_batch_size():
