@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from autotune.data import Data, Dataset, DataSource, Holdout, Image, Side, Split, Task
 from autotune.errors import DataError
+from autotune.indexing.cache import place_digest
 from autotune.indexing.looking import Seen, look, pixel_hash
 from autotune.indexing.profile import describe, listed, profile
 from autotune.indexing.resembling import look_alikes
@@ -58,7 +59,7 @@ def index(
         source: Lists and decodes the images.
         location: Where they are, as the person wrote it.
         fractions: The shares of test, val and select; below 1,000 images, select's goes to val.
-        cache: Folder that keeps what was learned of each image.
+        cache: Folder that keeps what was learned of each image, and which were near-duplicates.
         name: The task's name; by default the last part of the location.
         near: Whether near-duplicates across the sides are looked for.
         progress: Told how many images are done, and how many there are.
@@ -75,7 +76,10 @@ def index(
     seen = look(source, location=location, cache=cache, near=near, progress=progress)
     placed = place(seen.table, location, fractions)
     dataset = assemble(seen, placed, name=name)
-    return replace(dataset, alikes=(look_alikes(seen.table, placed.parts, source),)) if near else dataset
+    if not near:
+        return dataset
+    kept = cache / "index" / f"{place_digest(location)}.alikes"
+    return replace(dataset, alikes=(look_alikes(seen.table, placed.parts, source, kept=kept),))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

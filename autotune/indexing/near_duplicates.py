@@ -33,6 +33,9 @@ _MOST_PAIRS = 200_000
 _MOST_READ = 10_000
 _AT_ONCE = 1000
 
+RULE = (1, NEAR, ALIKE, _SMALL, _MOST_PAIRS, _MOST_READ)
+"""By what `straddling` judges; the first number rises when it changes in any other way."""
+
 _LOCKED: tuple[Side, ...] = ("test", "select", "val", "train")
 
 Hashes = npt.NDArray[np.uint64]
@@ -211,7 +214,7 @@ def straddling(
     first = np.where(rank[one] < rank[other], one, other)
     pairs = zip(first[:most].tolist(), (one + other - first)[:most].tolist(), strict=True)
     images = int((rank[touched] < _LOCKED.index("train")).sum())
-    return Straddling(images=images, pairs=tuple(pairs), complete=complete)
+    return Straddling(images=images, pairs=tuple(pairs), complete=bool(complete))
 
 
 def _across(hashes: Hashes, rank: Places, distance: int) -> tuple[Places, Places, bool]:
