@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from autotune import Diverged, Weights
 from autotune.builtin.classify.fitting import Fitting
-from autotune.builtin.classify.head import HeadPhase, first_head
+from autotune.builtin.classify.head import HeadPhase, Vectors, first_head
 from autotune.checkpoint import read_checkpoint
 from autotune.plugins import load_plugins
 from autotune.testing import TrainerCase, tiny_data
@@ -53,6 +53,17 @@ def test_the_head_alone_suffices_on_inputs_that_never_change(tmp_path, values, s
     net, run = fitting(case(**{"unfreeze": 0, **values}), tmp_path)
     assert HeadPhase(net).suffices == suffices
     assert run.notes == []
+
+
+def test_a_frozen_part_whose_vectors_are_kept_is_not_fused(tmp_path, monkeypatch):
+    """It takes longer than a head's first pass, and computes nothing then."""
+    asked = []
+    monkeypatch.setattr("autotune.vision.cuts.fuse", lambda *_: asked.append(True))
+    for computed in (True, False):
+        net, _ = fitting(case(unfreeze=0), tmp_path)
+        assert Vectors.of(net) is not None
+        assert bool(asked) == computed
+        asked.clear()
 
 
 def test_warming_up_fits_the_head_and_moves_nothing_else(tmp_path):
