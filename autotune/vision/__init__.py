@@ -52,7 +52,11 @@ if TYPE_CHECKING:
     from autotune.vision.graphs import Graphs as Graphs, without_graphs as without_graphs
     from autotune.vision.halving import Halving as Halving
     from autotune.vision.headplans import HeadPlan as HeadPlan
-    from autotune.vision.heads import build_module as build_module, knows_some as knows_some
+    from autotune.vision.heads import (
+        build_module as build_module,
+        knows_some as knows_some,
+        linear_head as linear_head,
+    )
     from autotune.vision.images import Feed as Feed, Images as Images, normalise as normalise
     from autotune.vision.imbalance import BalancedLoss as BalancedLoss, Balancing as Balancing
     from autotune.vision.linear_probe import fit_linear as fit_linear
@@ -113,7 +117,7 @@ _HOMES = {
     "graphs": "Graphs without_graphs",
     "halving": "Halving",
     "headplans": "HeadPlan",
-    "heads": "build_module knows_some",
+    "heads": "build_module knows_some linear_head",
     "images": "Feed Images normalise",
     "imbalance": "BalancedLoss Balancing",
     "linear_probe": "fit_linear",

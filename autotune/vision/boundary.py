@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Self
 
 import torch
 
@@ -25,6 +26,9 @@ ROOM = 1 / 4
 """Share of the cache that the rungs on the way to one boundary may take."""
 FEW = 8
 """Images that a CPU is timed on."""
+COPIED = 512 * 2**20
+"""Bytes up to which one vector an image is copied into memory for all images."""
+FOUND = "activations found in the cache"
 
 
 class Boundaries:
@@ -88,7 +92,7 @@ class Boundaries:
         views = [None] if images.fixed else range(max(1, images.views))
         missing = [v for v in views if self.find(images, cut, v, keep_going=keep_going) is None]
         if not missing:
-            return Keeping(keep=True, reason="activations found in the cache")
+            return Keeping(keep=True, reason=FOUND)
         rungs = self.rungs(images, cut.unfreeze)
         return worth_keeping(
             seconds=sum(rung.seconds for rung in rungs),
@@ -337,19 +341,27 @@ class BoundaryRows:
         boundaries: What the frozen part says.
         cut: A boundary that one tensor [N, D] crosses.
         keep_going: Asked while activations are computed ahead.
+
+    Attributes:
+        keeping: Whether they are kept, in a line for a person.
     """
 
     def __init__(self, images: Images, boundaries: Boundaries, cut: Cut, keep_going: Callable[[], bool]) -> None:
         self.images, self.boundaries, self.cut, self.keep_going = images, boundaries, cut, keep_going
-        self.kept = self._look()
+        self.kept = boundaries.find(images, cut, None, keep_going=keep_going)
+        self.keeping = FOUND
+        if self.kept is None:
+            self.kept, self.keeping = self._look(), "activations computed anew: there is no room for them"
+            if self.kept is not None:
+                self.keeping = f"activations kept ({self.kept.nbytes / 1e6:,.0f} MB)"
 
     def __len__(self) -> int:
         return len(self.images)
 
-    @property
-    def nbytes(self) -> int | None:
-        """Bytes of all that is kept; None where nothing is."""
-        return None if self.kept is None else self.kept.nbytes
+    def whole(self) -> torch.Tensor | Self:
+        """All of them at once, float32 [N, D] on the device, where they are kept and not large; else these rows."""
+        small = self.kept is not None and self.kept.nbytes <= COPIED
+        return self.rows(torch.arange(len(self))) if small else self
 
     def rows(self, indices: torch.Tensor) -> torch.Tensor:
         """Vectors float32 [B, D] on the device, for images int64 [B] on the CPU."""

@@ -1,4 +1,4 @@
-"""New heads, and heads that are kept because somebody trained them for these classes already."""
+"""New heads, heads that are kept because somebody trained them for these classes already, and heads by themselves."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 
 from autotune.backbone import Backbone
+from autotune.vision.cuts import Cut
+from autotune.vision.device import Placement
 
 
 def knows_some(backbone: Backbone, classes: Sequence[str]) -> bool:
@@ -46,3 +48,30 @@ def build_module(
                     for new, source in rows:
                         parameter[new].copy_(old[key][source])
     return module
+
+
+def linear_head(
+    module: torch.nn.Module, backbone: Backbone, cut: Cut | None, placement: Placement, img_size: int
+) -> torch.nn.Linear | None:
+    """The head of a network where it is one linear layer on one vector an image; else None.
+
+    Args:
+        module: What `Backbone.build` returned; left in evaluation mode.
+        backbone: Knows the module's head.
+        cut: Beneath the head; None is no such head.
+        placement: Where the module is.
+        img_size: Side of the images in pixels.
+    """
+    names = backbone.head(module)
+    head = module.get_submodule(names[0])
+    if cut is None or len(names) > 1 or len(cut.crossing) > 1 or not isinstance(head, torch.nn.Linear):
+        return None
+    images = torch.rand(2, 3, img_size, img_size, generator=torch.Generator().manual_seed(0))
+    module.eval()
+    with torch.no_grad():
+        # Not fused: that takes longer than two images, and where all is kept nothing else asks for it.
+        (vectors,) = cut.unfused(placement.tensor(images))
+        if vectors.shape != (2, head.in_features):
+            return None
+        same = torch.allclose(cut.suffix(vectors), head(vectors), rtol=1e-4, atol=1e-5)
+    return head if same else None

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
-from autotune.vision import build_module
+from autotune.plugins import load_plugins
+from autotune.vision import Cuts, Placement, build_module, linear_head
 
 
 def test_a_new_head_is_new_and_the_rest_is_pretrained(backbone):
@@ -36,3 +38,23 @@ def test_a_head_for_other_classes_is_not_kept(backbone):
     saved = load_file(backbone.weights.path)
     module = build_module(backbone, ["x", "y", "z"], keep_head=True)
     assert not torch.equal(module.head.weight, saved["head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("head", "linear"),
+    [
+        (lambda old: old, True),
+        (lambda old: torch.nn.Sequential(old), False),
+        (lambda old: torch.nn.Conv2d(old.in_features, old.out_features, 1), False),
+    ],
+    ids=["linear", "sequential", "convolution"],
+)
+def test_a_head_is_linear_or_none(head, linear):
+    """One linear layer that reads one vector is found; what is something else, or has no cut beneath it, is not."""
+    backbone = load_plugins().backbone_source("timm").backbone("test_efficientnet")
+    module = backbone.build(3)
+    module.classifier = head(module.classifier)
+    module.eval()
+    cut, placement = Cuts(module, backbone, img_size=32, folder=None).at(0), Placement("cpu")
+    assert linear_head(module, backbone, cut, placement, 32) is (module.classifier if linear else None)
+    assert linear_head(module, backbone, None, placement, 32) is None

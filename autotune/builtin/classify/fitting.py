@@ -38,6 +38,7 @@ from autotune.vision import (
     evaluate,
     freeze,
     further,
+    linear_head,
     make_mix,
     make_optimizer,
     make_penalties,
@@ -50,8 +51,6 @@ from autotune.vision import (
     weights_digest,
 )
 
-COPIED = 512 * 2**20
-"""Bytes up to which the head's inputs are copied into memory."""
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -228,45 +227,19 @@ class Fitting:
                         )
                     yield self.epoch(probabilities, self.trained, done, at, seen, patience)
 
-    def features(self, side: Images) -> torch.Tensor | BoundaryRows | None:
-        """What the head reads of a side, as evaluation sees it: float32 [N, D] on the device, or its rows.
+    def features(self, side: Images) -> BoundaryRows | None:
+        """What the head reads of a side, as evaluation sees it.
 
         Returns:
-            Rows where all of them together are large or have no room; None where the head cannot be cut off, and when
-            the host says stop.
+            None where the head cannot be cut off, and when the host says stop.
         """
         cut = self.cuts.at(0)
-        if cut is None:
-            return None
-        found = BoundaryRows(side, self.boundaries, cut, self.asking)
-        if self.asking.reason is not None:
-            return None
-        small = found.nbytes is not None and found.nbytes <= COPIED
-        return found.rows(torch.arange(len(found))) if small else found
-
-    def kept(self) -> int | None:
-        """Bytes of what the head reads of the training side; None where that is not kept."""
-        cut = self.cuts.at(0)
-        found = None if cut is None else self.boundaries.find(self.train, cut, None, keep_going=self.asking)
-        return None if found is None else found.nbytes
+        found = None if cut is None else BoundaryRows(side, self.boundaries, cut, self.asking)
+        return None if self.asking.reason is not None else found
 
     def linear(self) -> torch.nn.Linear | None:
         """The head, where it is one linear layer on one vector an image; else None."""
-        cut = self.cuts.at(0)
-        names = self.backbone.head(self.module)
-        head = self.module.get_submodule(names[0])
-        if cut is None or len(names) > 1 or len(cut.crossing) > 1 or not isinstance(head, torch.nn.Linear):
-            return None
-        size = self.preprocess.img_size
-        images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-        self.module.eval()
-        with torch.no_grad():
-            # Not fused: that takes longer than two images, and where all is kept nothing else asks for it.
-            (vectors,) = cut.unfused(self.placement.tensor(images))
-            if vectors.shape != (2, head.in_features):
-                return None
-            same = torch.allclose(cut.suffix(vectors), head(vectors), rtol=1e-4, atol=1e-5)
-        return head if same else None
+        return linear_head(self.module, self.backbone, self.cuts.at(0), self.placement, self.preprocess.img_size)
 
     def go_on(self, trained: Trained, resume: Checkpoint) -> tuple[int, float]:
         """Puts back what an earlier attempt saved: returns the passes over the data and the epochs done."""

@@ -51,8 +51,9 @@ class HeadPhase:
         found = None if linear is None else fitting.features(fitting.train)
         if linear is None or found is None:
             return
-        scaling = Scaling.of(found, bias=linear.bias is not None)
-        features = scaling.applied(found)
+        vectors = found.whole()
+        scaling = Scaling.of(vectors, bias=linear.bias is not None)
+        features = scaling.applied(vectors)
         training = HeadTraining(fitting, linear, [fitting.recipe], scaling)
         for number in range(fitting.recipe.head_epochs):
             training.run(features, number, fitting.asking)
@@ -98,14 +99,19 @@ class Vectors:
     def of(cls, fitting: Fitting) -> Self | None:
         """Computes them, or finds them kept; None without a linear head, and when the host says stop."""
         head = fitting.linear()
-        before = fitting.kept()
-        train = None if head is None else fitting.features(fitting.train)
-        keeping = _keeping(before, fitting.kept())
-        val = None if train is None else fitting.features(fitting.val)
-        if head is None or train is None or val is None:
+        found = None if head is None else fitting.features(fitting.train)
+        scored = None if found is None else fitting.features(fitting.val)
+        if head is None or found is None or scored is None:
             return None
+        train, val = found.whole(), scored.whole()
         scaling = Scaling.of(train, bias=head.bias is not None)
-        return cls(head=head, scaling=scaling, train=scaling.applied(train), val=scaling.applied(val), keeping=keeping)
+        return cls(
+            head=head,
+            scaling=scaling,
+            train=scaling.applied(train),
+            val=scaling.applied(val),
+            keeping=found.keeping,
+        )
 
 
 class HeadTraining:
@@ -205,15 +211,6 @@ class HeadTraining:
         frozen = fitting.module.state_dict() if fitting.backbone.weights is None else None
         checkpoint = run.save(self.heads.capture(place, self.name, frozen), facts)
         return Epoch(at=at, images=seen, metrics=metrics, checkpoint=checkpoint)
-
-
-def _keeping(before: int | None, now: int | None) -> str:
-    """Whether what the head reads is kept, from the bytes that were kept before it was asked for, and after."""
-    if before is not None:
-        return "activations found in the cache"
-    if now is None:
-        return "activations computed anew: there is no room for them"
-    return f"activations kept ({now / 1e6:,.0f} MB)"
 
 
 def head_labels(fitting: Fitting) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from autotune import Run, Screening, Split, Task
 from autotune.builtin.classify.fitting import Fitting
 from autotune.builtin.classify.recipe import ClassifyRecipe
-from autotune.vision import BoundaryRows, Cut, Halving, Images, Placement, fit_linear, knn_probabilities
+from autotune.vision import Cut, Halving, Images, Placement, fit_linear, knn_probabilities
 
 TRAIN, VAL = 1400, 600
 """Images that are looked at, at most: 2,000 together."""
@@ -98,9 +98,8 @@ def _head_only(recipe: ClassifyRecipe) -> ClassifyRecipe:
 
 def _vectors(fitting: Fitting, side: Images) -> torch.Tensor | None:
     """What the head reads of a side, float32 [N, D] on the device; None where that is no vector, or on stop."""
-    found = fitting.features(side)
-    if isinstance(found, BoundaryRows):
-        found = found.rows(torch.arange(len(found)))
+    rows = fitting.features(side)
+    found = None if rows is None else rows.rows(torch.arange(len(rows)))
     if found is not None and found.shape[1:].numel() == found.shape[1]:
         found = found.flatten(1)  # what a pooling leaves, e.g. [N, D, 1, 1]
     if found is not None and found.ndim != 2:

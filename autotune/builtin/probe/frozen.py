@@ -19,12 +19,10 @@ from autotune.vision import (
     Placement,
     derive,
     freeze,
+    linear_head,
     preprocess_for,
     weights_digest,
 )
-
-COPIED = 512 * 2**20
-"""Bytes up to which a side's vectors are copied into memory."""
 
 
 class Frozen:
@@ -74,8 +72,9 @@ class Frozen:
         found = BoundaryRows(side, self.boundaries, self.cut, self.asking)
         if self.asking.reason is not None:
             return None
-        small = found.nbytes is not None and found.nbytes <= COPIED
-        return found.rows(torch.arange(len(found))) if small else found
+        if side is self.train:
+            self.run.note(found.keeping)
+        return found.whole()
 
     def state(self) -> dict[str, torch.Tensor]:
         """The tensors beneath the head that lie in no file, as random weights do."""
@@ -84,20 +83,14 @@ class Frozen:
         return {n: t for n, t in self.module.state_dict().items() if n not in self.partition.head}
 
     def _cut(self, cuts: Cuts) -> Cut:
-        cut, names = cuts.at(0), self.backbone.head(self.module)
-        why = cuts.why_not(0) or f"its head ({', '.join(names)}) is not one linear layer on one vector"
-        head = self.module.get_submodule(names[0])
-        if cut is not None and len(names) == 1 and len(cut.crossing) == 1 and isinstance(head, torch.nn.Linear):
-            self.head, self.features = names[0], head.in_features
-            size = self.preprocess.img_size
-            images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-            with torch.no_grad():
-                (vectors,) = cut.prefix(self.placement.tensor(images))
-                if vectors.shape == (2, self.features) and torch.allclose(
-                    cut.suffix(vectors), head(vectors), rtol=1e-4, atol=1e-5
-                ):
-                    return cut
-        raise TrialFailure(
-            f"probe cannot read the features of {self.backbone.name}: {why}",
-            hint="leave it out of backbones, or use trainer=classify, which trains any head",
-        )
+        cut = cuts.at(0)
+        head = linear_head(self.module, self.backbone, cut, self.placement, self.preprocess.img_size)
+        names = self.backbone.head(self.module)
+        if cut is None or head is None:
+            why = cuts.why_not(0) or f"its head ({', '.join(names)}) is not one linear layer on one vector"
+            raise TrialFailure(
+                f"probe cannot read the features of {self.backbone.name}: {why}",
+                hint="leave it out of backbones, or use trainer=classify, which trains any head",
+            )
+        self.head, self.features = names[0], head.in_features
+        return cut

@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from autotune import Backbone, Facts
-from autotune.builtin.classify import fitting as fittings
 from autotune.builtin.classify.fitting import Fitting
 from autotune.plugins import load_plugins
 from autotune.testing import TrainerCase, tiny_data
-from autotune.vision import ArrayCache, Boundaries, BoundaryRows, Cuts
+from autotune.vision import ArrayCache, Boundaries, Cuts, boundary
 from autotune.vision.costs import Keeping
 
 QUICK = {"img_size": 32, "batch_size": 16, "head_epochs": 0, "opt": "sgd", "lr": 0.01, "lr_blocks": 0.01}
@@ -149,14 +148,14 @@ def test_features_are_copied_up_to_a_size_and_read_by_rows_beyond(tmp_path, monk
     one = case(unfreeze=0)
     expected, run = trained(one, tmp_path)
     net = Fitting(one.recipe, one.data.task, run)
-    size = net.kept()
-    monkeypatch.setattr(fittings, "COPIED", size)
-    copied = net.features(net.train)
+    rows = net.features(net.train)
+    size = rows.kept.nbytes
+    monkeypatch.setattr(boundary, "COPIED", size)
+    copied = rows.whole()
     assert isinstance(copied, torch.Tensor)
     assert copied.nbytes == size
-    monkeypatch.setattr(fittings, "COPIED", size - 1)
-    rows = net.features(net.train)
-    assert isinstance(rows, BoundaryRows)
+    monkeypatch.setattr(boundary, "COPIED", size - 1)
+    assert rows.whole() is rows
     assert torch.equal(rows.rows(torch.arange(len(rows))), copied)
     found, _ = trained(one, tmp_path)
     assert same(found, expected)

@@ -100,6 +100,16 @@ def test_it_is_installed():
     assert load_plugins().trainer("probe").recipe is ProbeRecipe
 
 
+def test_it_says_what_is_kept(tmp_path):
+    """The first trial keeps what heads read, the next one finds it."""
+    one = tiny("linear")
+    first, second = one.run(tmp_path), one.run(tmp_path)
+    one.fit(first)
+    one.fit(second)
+    assert first.notes == ["activations kept (0 MB)"]
+    assert second.notes == ["activations found in the cache"]
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_learns(tmp_path, head):
     """On features of a network with random weights each head tells the three classes apart better than chance."""
