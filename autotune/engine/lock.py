@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from autotune.engine.lines import unwritable
@@ -61,6 +61,7 @@ def claim(folder: Path) -> Iterator[None]:
 
 def _leave_nothing(path: Path) -> None:
     """Removes the lock, and the folder, where no study came of it: a folder without one would be refused later."""
-    if [p.name for p in path.parent.iterdir()] == [path.name]:
-        path.unlink()
-        path.parent.rmdir()
+    with suppress(FileNotFoundError):  # somebody has removed the folder meanwhile
+        if [p.name for p in path.parent.iterdir()] == [path.name]:
+            path.unlink()
+            path.parent.rmdir()
