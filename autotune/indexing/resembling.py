@@ -50,7 +50,7 @@ def look_alikes(
             vanished.append(key)
             return None
 
-    asked = b"" if kept is None else _asked(table, parts, most)
+    asked = b"" if kept is None else _asked(table, rows, sides, most)
     found = None if kept is None else _read(kept, asked)
     if found is None:
         found = straddling(table.near[rows], sides, picture=picture, most=most)
@@ -65,11 +65,9 @@ def look_alikes(
     )
 
 
-def _asked(table: Table, parts: Mapping[Side, npt.NDArray[np.int64]], most: int) -> bytes:
+def _asked(table: Table, rows: npt.NDArray[np.int64], sides: Sequence[Side], most: int) -> bytes:
     """Hash of all that decides what is found: pixels, not keys, for places are kept and today's keys are told."""
-    counts = [(side, len(some)) for side, some in parts.items()]
-    digest = hashlib.blake2b(json.dumps([_FORMAT, RULE, most, counts]).encode(), digest_size=16)
-    rows = np.concatenate(list(parts.values()))
+    digest = hashlib.blake2b(json.dumps([_FORMAT, RULE, most, sides]).encode(), digest_size=16)
     digest.update(table.near[rows].tobytes())
     digest.update(table.ids[rows].tobytes())
     return digest.digest()
